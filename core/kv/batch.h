@@ -12,10 +12,13 @@
  *   type 3 FREE   key = be64 block id, value = le32 block count (see core/store/store.h)
  *
  * Bounds: key 1..1024 bytes, value at most 1 MiB, a batch at most BATCH_SIZE_MAX.
- * Memory errors are sticky, as in core/base/buf.h. Not locked.
+ * Memory errors are sticky, as in core/base/buf.h, and so is -E2BIG: a batch would have
+ * grown over its bound. Not locked.
  */
 #ifndef WFS_KV_BATCH_H
 #define WFS_KV_BATCH_H
+
+#include <stdbool.h>
 
 #include "core/base/buf.h"
 

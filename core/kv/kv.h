@@ -26,7 +26,8 @@ struct kv_ops {
 	/* Apply puts and deletes of a valid batch, atomically; FREE entries are skipped. */
 	int (*apply)(struct kv *kv, const void *bytes, size_t size_bytes);
 	int (*iter_open)(struct kv *kv, struct kv_iter **iter_out);
-	int (*flush_begin)(struct kv *kv); /* returns at once; apply may go on */
+	/* Returns at once; apply may go on. -EBUSY: the last one is not done. */
+	int (*flush_begin)(struct kv *kv);
 	int (*flush_done)(struct kv *kv);  /* 0 done, -EINPROGRESS, or the error */
 	uint64_t (*size_bytes)(struct kv *kv);
 	void (*close)(struct kv *kv);
@@ -63,12 +64,14 @@ int kv_rocks_open(const char *path, bool create, uint64_t memory_bytes,
 
 /*
  * The model. A `kv_model_disk` is what survives a close: flushed state. Opening it twice
- * at once is a programmer's error. flush_done reports -EINPROGRESS `flush_delay` times.
+ * at once is a programmer's error. flush_done reports -EINPROGRESS as many times as
+ * kv_model_flush_delay_set says (0 at first).
  */
 struct kv_model_disk;
 struct kv_model_disk *kv_model_disk_new(void);
 void kv_model_disk_free(struct kv_model_disk *disk);
 int kv_model_open(struct kv_model_disk *disk, struct kv **kv_out);
+void kv_model_flush_delay_set(struct kv_model_disk *disk, unsigned polls);
 /* Fail the nth call of get/apply/iter_open/flush_begin from now with -EIO; 0 disarms. */
 void kv_model_fault_arm(struct kv_model_disk *disk, unsigned nth);
 bool kv_model_fault_fired(struct kv_model_disk *disk);
