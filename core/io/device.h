@@ -99,12 +99,15 @@ struct device_sim_faults {
 struct device_sim_disk *device_sim_disk_new(uint64_t size_bytes, uint64_t seed);
 void device_sim_disk_free(struct device_sim_disk *disk);
 int device_sim_open(struct device_sim_disk *disk, struct device **dev_out);
+/* To arm faults; forgets that earlier ones have fired. */
 struct device_sim_faults *device_sim_faults(struct device_sim_disk *disk);
 /* Complete what is queued at the time of the call; returns how many callbacks ran. */
 unsigned device_sim_step(struct device *dev);
 bool device_sim_crashed(struct device_sim_disk *disk);
 bool device_sim_fault_fired(struct device_sim_disk *disk);
-/* Power loss: what was in flight is decided, the device object is closed and freed. */
+/* Power loss: what was in flight is decided, the device object is closed and freed, and
+ * no callback runs any more. Not from inside a callback. device_close after
+ * crash_at_write fired does the same; at other times it keeps what was acknowledged. */
 void device_sim_crash(struct device *dev);
 uint64_t device_sim_write_count(struct device_sim_disk *disk);
 /* The surviving bytes, to inspect or damage. */
