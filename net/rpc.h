@@ -1,0 +1,101 @@
+/*
+ * Requests and calls: RPC over a fabric endpoint, provider-neutral.
+ *
+ * One struct rpc per shard thread, with one endpoint; callbacks run from rpc_poll on that
+ * thread. A struct request is what a server sees; it is used alike for requests that came
+ * over the fabric and those taken from a local program's ring (core/wfsd/session.c). A
+ * struct rpc_call is what a caller fills in. Every call ends with exactly one done(),
+ * within its timeout: status 0, the server's errno, -ETIMEDOUT, or -EIO when the peer is
+ * gone (connection refused or lost while it was in flight). Peers that come back are
+ * reconnected to by the next call.
+ */
+#ifndef WFS_NET_RPC_H
+#define WFS_NET_RPC_H
+
+#include "core/base/env.h"
+#include "core/base/list.h"
+#include "net/wire.h"
+
+struct rpc;
+
+struct request {
+	uint16_t op;
+	uint16_t bucket; /* or shard number, with HEAD_TO_SHARD */
+	uint16_t flags;  /* HEAD_* */
+	uint16_t slot;
+	uint32_t seq;
+	uint32_t bucket_epoch;
+	uint64_t map_epoch;
+	uint64_t session;
+	uint64_t deadline_us; /* on this node's monotonic clock */
+	struct cred cred;
+	const void *body; /* validated by wire_body_check; nobody else can change it */
+	uint32_t body_size;
+	uint32_t data_size;
+	const void *data; /* may lie in memory shared with the program: copy before use */
+	void *reply_data; /* room for returned data; the same caution */
+	uint32_t reply_data_max;
+	/* Filled by the server before done(). */
+	uint32_t reply_size;
+	uint32_t reply_data_size;
+	void *reply; /* room for WIRE_BODY_MAX bytes of reply body */
+	/* Exactly once; 0 or negative errno. The request is gone afterwards. */
+	void (*done)(struct request *req, int status);
+	/* For whoever holds the request at the moment. */
+	struct list link;
+	void *holder;
+};
+
+struct rpc_call {
+	uint16_t op;
+	uint16_t bucket;
+	uint16_t flags;   /* HEAD_TO_SHARD */
+	uint16_t slot;
+	uint32_t seq;
+	uint64_t session;
+	uint32_t timeout_ms;
+	const struct cred *cred; /* borrowed during rpc_send only */
+	const void *body;        /* likewise */
+	uint32_t body_size;
+	uint32_t data_size;
+	const void *data;        /* borrowed until done */
+	void *reply_data;        /* borrowed until done */
+	uint32_t reply_data_max;
+	/* Once; reply is valid during the callback only. */
+	void (*done)(struct rpc_call *call, int status, const void *reply,
+		uint32_t reply_size, uint32_t reply_data_size);
+	struct list link; /* private until done */
+	void *priv;
+};
+
+struct rpc_options {
+	struct env *env;
+	const char *provider; /* "net", "tcp;ofi_rxm" */
+	const char *host;     /* to listen on */
+	uint16_t port;
+	uint64_t cluster;
+	/* A request came in; answer through req->done, now or later. */
+	void (*handle)(void *ctx, struct request *req);
+	void *ctx;
+};
+
+/* -EADDRINUSE, -ENODEV (no such provider), -ENOMEM. */
+int rpc_new(const struct rpc_options *opt, struct rpc **rpc_out);
+/* Calls under way get -ESHUTDOWN, requests under way lose their reply. */
+void rpc_free(struct rpc *rpc);
+
+/* Who shard number `shard` is; may be told again when it moves. -EINVAL: bad address. */
+int rpc_peer_set(struct rpc *rpc, uint32_t shard, const char *host, uint16_t port);
+/* Send to a shard. map_epoch and bucket_epoch go into the head. */
+void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *call,
+	uint64_t map_epoch, uint32_t bucket_epoch);
+
+/* The fd that is readable when rpc_poll has something to do. */
+int rpc_wait_fd(struct rpc *rpc);
+/* Whether the loop may sleep on that fd now (false: poll again first). */
+bool rpc_may_sleep(struct rpc *rpc);
+/* Progress: completions, timers, retries. Returns events handled; *next_us_out is the
+ * time until the next timer. */
+unsigned rpc_poll(struct rpc *rpc, uint64_t *next_us_out);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * The shared memory between a program and its host's wfsd: one sealed memfd per session,
+ * made by wfsd, given to the program at attach over the Unix socket.
+ *
+ *   header (one page) | slots[slot_count] | data[slot_count], WIRE_DATA_MAX each
+ *
+ * A program thread takes a free slot (taken: 0 -> 1), writes head and body, sets the
+ * slot's bit in `submitted`, and wakes wfsd through the eventfd if `asleep`. wfsd takes
+ * the bits, copies head and body before it validates them, and believes nothing twice.
+ * The reply overwrites head and body; then state turns to SLOT_DONE, with a futex wake
+ * if the program said it waits.
+ *
+ *   SLOT_FREE --client--> SLOT_SUBMITTED --wfsd--> SLOT_DONE --client--> SLOT_FREE
+ *
+ * A program that gives up waiting (signal, deadline) sets SLOT_ABANDONED by
+ * compare-and-swap from SUBMITTED; wfsd then frees the slot itself when the operation
+ * ends.
+ *
+ * Attach: the client connects, sends struct shm_hello, and gets struct shm_welcome with
+ * two fds (memfd, eventfd), or an errno. The connection stays open: its end is the
+ * session's end. Identity is the peer credentials of the socket; when the program has
+ * changed its ids it increments cred_generation and wfsd reads them anew from the kernel.
+ */
+#ifndef WFS_SHIM_CLIENT_SHM_H
+#define WFS_SHIM_CLIENT_SHM_H
+
+#include <stdatomic.h>
+
+#include "net/wire.h"
+
+#define SHM_MAGIC      0x31534657u /* "WFS1" */
+#define SHM_VERSION    1u
+#define SHM_SLOT_COUNT 32u
+
+enum slot_state { SLOT_FREE, SLOT_SUBMITTED, SLOT_DONE, SLOT_ABANDONED };
+
+struct shm_slot {
+	_Atomic uint32_t state;
+	_Atomic uint32_t waiting; /* the program sleeps on state */
+	_Atomic uint32_t taken;
+	uint32_t reserved[13];
+	struct wire_head head;    /* group_count 0; data_addr, data_key unused */
+	uint8_t body[WIRE_BODY_MAX];
+	uint8_t pad[12288 - 64 - sizeof(struct wire_head) - WIRE_BODY_MAX];
+};
+_Static_assert(sizeof(struct shm_slot) == 12288, "three pages");
+
+struct shm_header {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t slot_count;
+	uint32_t shard_count;  /* of the cluster */
+	uint32_t bucket_count;
+	uint32_t timeout_ms;   /* after which a call fails */
+	uint64_t session;
+	ino_id root;           /* of the filesystem attached to */
+	uint32_t fsid;
+	uint32_t reserved;
+	uint64_t slots_offset; /* bytes from the start of the memory */
+	uint64_t data_offset;
+	uint64_t total_size;
+	_Alignas(64) _Atomic uint64_t submitted; /* one bit a slot */
+	_Alignas(64) _Atomic uint32_t asleep;    /* wfsd waits for the eventfd */
+	_Alignas(64) _Atomic uint32_t cred_generation;
+};
+_Static_assert(sizeof(struct shm_header) <= 4096, "header page");
+
+struct shm_hello {
+	uint32_t magic;
+	uint32_t version;
+	char filesystem[64]; /* name, NUL-terminated; empty: the first one */
+};
+
+struct shm_welcome {
+	uint32_t magic;
+	int32_t error; /* 0 or errno; then no fds follow */
+	uint64_t total_size;
+};
+
+#endif
