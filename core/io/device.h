@@ -38,11 +38,13 @@ struct device_io {
 };
 
 struct device_ops {
+	/* -EIO: beyond the end; -EAGAIN, -ENOMEM: no room now. done is not called then. */
 	int (*submit)(struct device *dev, struct device_io *io);
 	/* Best effort: the range may read back as anything afterwards. Synchronous. */
 	int (*discard)(struct device *dev, uint64_t offset_bytes, uint64_t size_bytes);
 	/* Pin memory for faster I/O; at most once; failure is not an error. */
 	void (*register_memory)(struct device *dev, void *base, size_t size_bytes);
+	/* A device file waits for what is in flight, its callbacks run; sim: see below. */
 	void (*close)(struct device *dev);
 };
 

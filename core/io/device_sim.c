@@ -192,20 +192,13 @@ static void write_complete(struct device_sim *sim, struct sim_io *w)
 	mem_free(w);
 }
 
-static bool in_range(const struct device_sim_disk *disk, const struct device_io *io)
-{
-	return io->size_bytes <= disk->size_bytes &&
-		io->offset_bytes <= disk->size_bytes - io->size_bytes;
-}
-
 static int io_complete(struct device_sim *sim, struct sim_io *sio)
 {
 	struct device_sim_disk *disk = sim->disk;
 	struct device_io *io = sio->io;
-	bool bad = !in_range(disk, io);
 
-	if (fault_take(disk, &disk->faults.fail_nth) || bad) {
-		if (io->op == DEVICE_WRITE && !bad)
+	if (fault_take(disk, &disk->faults.fail_nth)) {
+		if (io->op == DEVICE_WRITE)
 			platter_write_unsure(disk, sio);
 		mem_free(sio);
 		return -EIO;
@@ -233,6 +226,9 @@ static int device_sim_submit(struct device *dev, struct device_io *io)
 		assert(io->size_bytes > 0 && io->size_bytes % WFS_BLOCK_SIZE == 0);
 		assert(io->offset_bytes % WFS_BLOCK_SIZE == 0);
 		assert((uintptr_t)io->data % WFS_BLOCK_SIZE == 0);
+		if (io->size_bytes > dev->size_bytes ||
+			io->offset_bytes > dev->size_bytes - io->size_bytes)
+			return -EIO;
 	}
 	sio = mem_alloc(sizeof(*sio) + copy_bytes);
 	if (!sio)
@@ -341,8 +337,7 @@ void device_sim_crash(struct device *dev)
 	list_for_each(it, tmp, &sim->cached) {
 		struct sim_io *w = container_of(it, struct sim_io, link);
 
-		if (w->op == DEVICE_WRITE && w->offset_bytes <= dev->size_bytes &&
-			w->size_bytes <= dev->size_bytes - w->offset_bytes)
+		if (w->op == DEVICE_WRITE)
 			platter_write_unsure(sim->disk, w);
 		list_remove(&w->link);
 		mem_free(w);

@@ -28,6 +28,8 @@ void ring_free(struct ring *ring);
 
 /* Register one file (O_DIRECT device): later calls with this fd use the fixed slot. */
 int ring_register_file(struct ring *ring, int fd);
+/* Before closing a registered fd: the slot holds the file open. */
+void ring_unregister_file(struct ring *ring, int fd);
 /* Register memory for fixed I/O; ring_read/ring_write find out by themselves. At most
  * once per ring. -ENOMEM over RLIMIT_MEMLOCK: carry on without. */
 int ring_register_memory(struct ring *ring, void *base, size_t size_bytes);
@@ -40,12 +42,14 @@ int ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data,
 int ring_fsync(struct ring *ring, struct ring_op *op, int fd);
 /* One-shot: events as poll(2); result is revents. Re-arm in the callback. */
 int ring_poll(struct ring *ring, struct ring_op *op, int fd, short events);
+/* The op's callback still comes: -ECANCELED, or the readiness that was quicker. */
 int ring_poll_cancel(struct ring *ring, struct ring_op *op);
 
 int ring_submit(struct ring *ring);
 /*
  * Submit, then run the callbacks of what has completed; when nothing has, sleep until
- * something does or timeout_us passes (0: do not sleep). Returns callbacks run.
+ * something does or timeout_us passes (0: do not sleep). Returns callbacks run,
+ * which may be 0 early (a signal), or a negative errno when the ring is unusable.
  */
 int ring_wait(struct ring *ring, uint64_t timeout_us);
 
