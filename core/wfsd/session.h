@@ -1,0 +1,44 @@
+/*
+ * Sessions: the programs of this host, attached over a Unix socket and shared memory
+ * (shim/client/shm.h has the layout and protocol).
+ *
+ * One session server per reactor thread. It takes requests out of the slots, copies and
+ * validates them, fills in the identity, and hands each as a struct request to `submit`;
+ * the reply goes back into the slot. Garbage in a ring or on the socket ends that session
+ * with one log line and harms nobody else.
+ */
+#ifndef WFS_WFSD_SESSION_H
+#define WFS_WFSD_SESSION_H
+
+#include "core/cluster/map.h"
+#include "core/io/ring.h"
+#include "net/rpc.h"
+
+struct session_server;
+
+struct session_options {
+	struct env *env;
+	struct ring *ring;      /* borrowed: accept, hang-up and eventfds are polled here */
+	const char *socket_path;
+	const struct map *map;  /* borrowed; session_map_set replaces it */
+	void (*submit)(void *ctx, struct request *req);
+	/* A session has ended; none of its requests is under way any more. */
+	void (*ended)(void *ctx, uint64_t session);
+	void *ctx;
+};
+
+/* -EADDRINUSE: another wfsd listens there (a stale socket file is replaced). */
+int session_server_new(const struct session_options *opt,
+	struct session_server **server_out);
+/* Ends all sessions; requests under way may still call done() later, harmlessly. */
+void session_server_free(struct session_server *server);
+void session_map_set(struct session_server *server, const struct map *map);
+
+/* Take what programs have submitted. Returns the number of requests. */
+unsigned session_poll(struct session_server *server);
+/* Before sleeping: tell programs to use the eventfd. False: there is work, do not sleep. */
+bool session_sleep(struct session_server *server);
+void session_awake(struct session_server *server);
+uint32_t session_count(const struct session_server *server);
+
+#endif
