@@ -5,7 +5,8 @@
  * A message is a head, then group_count le32 groups, then body_size bytes of body, then,
  * if HEAD_INLINE, data_size bytes of data. At most WIRE_MESSAGE_MAX in all. Larger data
  * goes by RMA that only the server issues: it reads a request's data from, or writes a
- * reply's data to, (data_addr, data_key) of the caller's memory.
+ * reply's data to, (data_addr, data_key) of the caller's memory. One call moves bulk data
+ * in one direction only. A reply with a status has neither body nor data.
  *
  * Requests carry map and bucket epochs, and session/slot/seq by which a resend will be
  * known; reply: the same request id, status 0 or an errno (positive on the wire).
@@ -34,6 +35,10 @@ enum wire_kind { WIRE_REQUEST = 1, WIRE_REPLY = 2 };
 #define HEAD_INLINE   0x01u /* data follows the body */
 #define HEAD_TO_SHARD 0x02u /* addressed to shard number `bucket`, not to a bucket */
 
+#define WIRE_WALK_MODE_MAX 2u    /* last of enum walk_mode (meta/meta.h) */
+#define WIRE_WALK_END_MAX  3u    /* last of enum walk_end */
+#define WIRE_STATUS_MAX    4095u /* an errno */
+
 struct wire_head {
 	le32 magic;
 	uint8_t version;
@@ -60,6 +65,8 @@ struct wire_head {
 			     this field as zero; 0 within a shared-memory slot */
 	le64 data_addr;
 	le64 data_key;
+	le32 sender;      /* shard number of whoever sends this: where the reply goes */
+	le32 reserved;
 };
 _Static_assert(sizeof(struct wire_head) == 112, "wire head");
 
@@ -127,7 +134,7 @@ struct wire_attr {
 	le64 parent;
 	le64 entries;
 };
-_Static_assert(sizeof(struct wire_attr) == 112, "wire attr");
+_Static_assert(sizeof(struct wire_attr) == 104, "wire attr");
 
 /*
  * A path operation walks path_size bytes of path, which follow the op's fixed part, from
@@ -163,7 +170,7 @@ struct wire_walk_reply { /* then target_size bytes of symlink target */
 	le32 name_size;
 	struct wire_attr attr; /* of the object, after the operation */
 };
-_Static_assert(sizeof(struct wire_walk_reply) == 136, "wire walk reply");
+_Static_assert(sizeof(struct wire_walk_reply) == 128, "wire walk reply");
 
 struct wire_open {
 	struct wire_path path;
@@ -235,7 +242,7 @@ struct wire_dirent {
 	le32 reserved;
 	struct wire_attr attr; /* zeros without HAS_ATTR */
 };
-_Static_assert(sizeof(struct wire_dirent) == 136, "wire dirent");
+_Static_assert(sizeof(struct wire_dirent) == 128, "wire dirent");
 
 /* offset and length in bytes; a READ or WRITE stays within one chunk. */
 struct wire_io {
@@ -330,6 +337,8 @@ struct wire_shard_stats {
  */
 int wire_message_check(const void *bytes, size_t size_bytes, uint64_t cluster,
 	bool check_crc);
+/* Put the crc into a finished message. */
+void wire_message_seal(void *bytes, size_t size_bytes);
 /* Whether the body fits op: fixed size, path and extra within it, names' lengths, flags.
  * is_reply: the reply's body instead. -EPROTO. Pure; fuzzed. */
 int wire_body_check(uint16_t op, const void *body, size_t size_bytes, bool is_reply);
