@@ -3,7 +3,7 @@
  *
  * One struct rpc per shard thread, with one endpoint; callbacks run from rpc_poll on that
  * thread. A struct request is what a server sees; it is used alike for requests that came
- * over the fabric and those taken from a local program's ring (core/wfsd/session.c). A
+ * over the fabric and those taken from a local program's ring (core/session/session.c). A
  * struct rpc_call is what a caller fills in. Every call ends with exactly one done(),
  * within its timeout: status 0, the server's errno, -ETIMEDOUT, or -EIO when the peer is
  * gone (connection refused or lost while it was in flight). Peers that come back are

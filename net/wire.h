@@ -231,7 +231,12 @@ struct wire_readdir_reply {
 	uint8_t eof;
 	uint8_t reserved[7];
 };
-/* One entry of readdir data; the name follows, padded with zeros to 8 bytes. */
+/*
+ * One entry of readdir data. The name follows and then zeros up to a multiple of 8 bytes,
+ * always at least one, so that it is NUL-terminated: WIRE_DIRENT_SIZE(name_size) in all.
+ */
+#define WIRE_DIRENT_SIZE(name_size)                                                      \
+	(sizeof(struct wire_dirent) + (((size_t)(name_size) + 8) & ~(size_t)7))
 #define WIRE_DIRENT_HAS_ATTR 1u
 struct wire_dirent {
 	le64 ino;

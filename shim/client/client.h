@@ -5,14 +5,17 @@
  * shim/client/sys.h), so that the shim may interpose libc around it.
  *
  * One struct client per process and filesystem; any thread may call; calls block until the
- * reply, a signal that interrupts (-EINTR, only where noted), or the deadline
- * (-ETIMEDOUT). -EIO: the node that owns what was asked for cannot be reached.
+ * reply or the deadline (-ETIMEDOUT). A signal's handler runs meanwhile, and may call here
+ * itself; the interrupted call then goes on, as on any disk file. -EIO: the node that owns what was asked for cannot be reached.
  * -ENOTCONN: this host's wfsd has gone; attach again.
  *
  * Paths. A `struct where` is a starting directory and a path relative to it; an absolute
  * path has been made relative to the root by the caller. The library walks across shards
  * and symlinks. A symlink (or "..") that leads out of the mount ends with -EXDEV, and the
- * place it leads to, an absolute path, in where.outside.
+ * place it leads to, an absolute path, in where.outside (empty in all other cases, so it
+ * tells this -EXDEV from rename's own).
+ *
+ * fork: a child that calls before client_forget gets -ENOTCONN, and does no harm.
  */
 #ifndef WFS_SHIM_CLIENT_CLIENT_H
 #define WFS_SHIM_CLIENT_CLIENT_H
@@ -125,6 +128,7 @@ struct client_file {
 	ino_id ino;
 	_Atomic uint32_t generation;
 	uint32_t mode; /* st_mode at open */
+	_Atomic uint64_t size_hint; /* 0 is fine */
 };
 
 /* flags: as open(2); mode: umask applied. */

@@ -4,17 +4,17 @@
  *
  *   header (one page) | slots[slot_count] | data[slot_count], WIRE_DATA_MAX each
  *
- * A program thread takes a free slot (taken: 0 -> 1), writes head and body, sets the
- * slot's bit in `submitted`, and wakes wfsd through the eventfd if `asleep`. wfsd takes
- * the bits, copies head and body before it validates them, and believes nothing twice.
- * The reply overwrites head and body; then state turns to SLOT_DONE, with a futex wake
- * if the program said it waits.
+ * A program thread takes a free slot (the program keeps count of them in memory of its
+ * own), writes head and body, sets the slot's bit in `submitted`, and wakes wfsd through
+ * the eventfd if `asleep`. wfsd takes the bits, copies head and body before it validates
+ * them, and believes nothing twice. The reply overwrites head and body; then state turns
+ * to SLOT_DONE, with a futex wake if the program said it waits.
  *
  *   SLOT_FREE --client--> SLOT_SUBMITTED --wfsd--> SLOT_DONE --client--> SLOT_FREE
  *
- * A program that gives up waiting (signal, deadline) sets SLOT_ABANDONED by
- * compare-and-swap from SUBMITTED; wfsd then frees the slot itself when the operation
- * ends.
+ * A program that gives up waiting (deadline), or never meant to (close), sets
+ * SLOT_ABANDONED by compare-and-swap from SUBMITTED; wfsd then turns the slot to FREE
+ * when the operation ends, and the program finds it so when it looks for slots.
  *
  * Attach: the client connects, sends struct shm_hello, and gets struct shm_welcome with
  * two fds (memfd, eventfd), or an errno. The connection stays open: its end is the
@@ -37,8 +37,7 @@ enum slot_state { SLOT_FREE, SLOT_SUBMITTED, SLOT_DONE, SLOT_ABANDONED };
 struct shm_slot {
 	_Atomic uint32_t state;
 	_Atomic uint32_t waiting; /* the program sleeps on state */
-	_Atomic uint32_t taken;
-	uint32_t reserved[13];
+	uint32_t reserved[14];
 	struct wire_head head;    /* group_count 0; data_addr, data_key unused */
 	uint8_t body[WIRE_BODY_MAX];
 	uint8_t pad[12288 - 64 - sizeof(struct wire_head) - WIRE_BODY_MAX];
@@ -76,5 +75,9 @@ struct shm_welcome {
 	int32_t error; /* 0 or errno; then no fds follow */
 	uint64_t total_size;
 };
+
+#define SHM_SLOTS_OFFSET 4096u
+#define SHM_DATA_OFFSET  (SHM_SLOTS_OFFSET + SHM_SLOT_COUNT * sizeof(struct shm_slot))
+#define SHM_TOTAL_SIZE   (SHM_DATA_OFFSET + (uint64_t)SHM_SLOT_COUNT * WIRE_DATA_MAX)
 
 #endif

@@ -7,8 +7,8 @@
  * the reply goes back into the slot. Garbage in a ring or on the socket ends that session
  * with one log line and harms nobody else.
  */
-#ifndef WFS_WFSD_SESSION_H
-#define WFS_WFSD_SESSION_H
+#ifndef WFS_SESSION_SESSION_H
+#define WFS_SESSION_SESSION_H
 
 #include "core/cluster/map.h"
 #include "core/io/ring.h"
