@@ -38,13 +38,13 @@ struct device_io {
 };
 
 struct device_ops {
-	/* -EIO: beyond the end; -EAGAIN, -ENOMEM: no room now. done is not called then. */
+	/* -EIO: beyond the end; -EAGAIN, -ENOMEM: no room now. No callback then. */
 	int (*submit)(struct device *dev, struct device_io *io);
 	/* Best effort: the range may read back as anything afterwards. Synchronous. */
 	int (*discard)(struct device *dev, uint64_t offset_bytes, uint64_t size_bytes);
 	/* Pin memory for faster I/O; at most once; failure is not an error. */
 	void (*register_memory)(struct device *dev, void *base, size_t size_bytes);
-	/* A device file waits for what is in flight, its callbacks run; sim: see below. */
+	/* A file waits for what is in flight, callbacks run; sim: see device_sim_crash. */
 	void (*close)(struct device *dev);
 };
 
@@ -80,7 +80,8 @@ int device_file_open(const char *path, struct ring *ring, struct device **dev_ou
  * -EEXIST when there is a file already.
  */
 int device_file_create(const char *path, uint64_t size_bytes,
-	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes), void *ctx);
+	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes),
+	void *ctx);
 
 /*
  * The simulated device. A device_sim_disk holds the bytes that survive a crash. Writes

@@ -34,7 +34,8 @@ void ring_unregister_file(struct ring *ring, int fd);
  * once per ring. -ENOMEM over RLIMIT_MEMLOCK: carry on without. */
 int ring_register_memory(struct ring *ring, void *base, size_t size_bytes);
 
-/* Queue; nothing is sent before ring_submit or ring_wait. -EAGAIN when the queue is full. */
+/* Queue; sent by ring_submit, by ring_wait, or when the queue is full. -EAGAIN: it is
+ * full and the kernel takes nothing now. */
 int ring_read(struct ring *ring, struct ring_op *op, int fd, void *data,
 	uint32_t size_bytes, uint64_t offset_bytes);
 int ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data,

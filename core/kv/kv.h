@@ -23,7 +23,8 @@ struct kv_iter;
 struct kv_ops {
 	/* 0 and the value appended to out; -ENOENT; -EIO, -ENOMEM, -EUCLEAN. */
 	int (*get)(struct kv *kv, const void *key, size_t key_size, struct buf *out);
-	/* Apply puts and deletes of a valid batch, atomically; FREE entries are skipped. */
+	/* Puts and deletes of a batch, atomically; FREE entries are skipped. -EUCLEAN:
+	 * no valid batch. */
 	int (*apply)(struct kv *kv, const void *bytes, size_t size_bytes);
 	int (*iter_open)(struct kv *kv, struct kv_iter **iter_out);
 	/* Returns at once; apply may go on. -EBUSY: the last one is not done. */
@@ -37,7 +38,8 @@ struct kv_iter_ops {
 	void (*seek)(struct kv_iter *it, const void *key, size_t key_size); /* >= key */
 	bool (*valid)(struct kv_iter *it);
 	void (*next)(struct kv_iter *it);
-	const void *(*key)(struct kv_iter *it, size_t *size_out); /* until next/seek/close */
+	/* Both borrowed until next, seek or close. */
+	const void *(*key)(struct kv_iter *it, size_t *size_out);
 	const void *(*value)(struct kv_iter *it, size_t *size_out);
 	int (*error)(struct kv_iter *it); /* 0, -EIO, -EUCLEAN */
 	void (*close)(struct kv_iter *it);

@@ -14,6 +14,10 @@
  *   - automatic recovery from background errors is off. A failed flush is reported, the
  *     owner closes and opens again.
  *
+ * RocksDB's own text log is silent after open: in builds with assertions the second write
+ * to a log that could not be written aborts the process, so a full file system would kill
+ * the node when it is about to report that.
+ *
  * A flush is done when no immutable memtable is left, which RocksDB says only after the
  * new manifest is on stable storage.
  */
@@ -31,6 +35,8 @@
 #include "core/kv/kv.h"
 
 #define WRITE_BUFFER_SIZE ((size_t)1 << 30)
+/* Of RocksDB's log levels: nothing but the header at open. */
+#define LOG_LEVEL_FATAL   4
 #define LOG_FILE_SIZE     ((size_t)4 << 20)
 #define NEVER_FILES       (1 << 20)
 
@@ -208,7 +214,9 @@ static uint64_t rocks_property(struct kv_rocks *rocks, const char *name)
 static int rocks_flush_done(struct kv *kv)
 {
 	struct kv_rocks *rocks = rocks_of(kv);
+	char *error = NULL;
 	uint64_t left;
+	int rc;
 
 	if (!rocks->flush_active)
 		return 0;
@@ -216,7 +224,10 @@ static int rocks_flush_done(struct kv *kv)
 	left = rocks_property(rocks, "rocksdb.num-immutable-mem-table");
 	if (left && rocks_property(rocks, "rocksdb.background-errors")) {
 		rocks->flush_active = false;
-		return -EIO;
+		/* Refused by now, and with the reason. */
+		rocksdb_flush(rocks->db, rocks->flush_options, &error);
+		rc = rocks_error(error);
+		return rc ? rc : -EIO;
 	}
 	if (left)
 		return -EINPROGRESS;
@@ -302,7 +313,7 @@ static void options_set_buffers(rocksdb_options_t *options)
 	rocksdb_options_set_level0_stop_writes_trigger(options, NEVER_FILES);
 	rocksdb_options_set_soft_pending_compaction_bytes_limit(options, 0);
 	rocksdb_options_set_hard_pending_compaction_bytes_limit(options, 0);
-	rocksdb_options_set_info_log_level(options, 2);
+	rocksdb_options_set_info_log_level(options, LOG_LEVEL_FATAL);
 	rocksdb_options_set_keep_log_file_num(options, 2);
 	rocksdb_options_set_max_log_file_size(options, LOG_FILE_SIZE);
 	rocksdb_options_set_stats_dump_period_sec(options, 0);

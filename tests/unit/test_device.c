@@ -19,7 +19,7 @@
 
 #define BLOCK ((size_t)WFS_BLOCK_SIZE)
 
-/* --- an I/O with its own buffer ------------------------------------------------------ */
+/* --- an I/O with its own buffer --- */
 
 struct io {
 	struct device_io io;
@@ -104,7 +104,7 @@ static int block_state(const uint8_t *bytes, uint8_t old, uint8_t new)
 	return (int)seen;
 }
 
-/* --- the simulated device ------------------------------------------------------------ */
+/* --- the simulated device --- */
 
 Test(sim, durable_write_survives_and_reads_back)
 {
@@ -335,7 +335,7 @@ Test(sim, beyond_the_end_and_discard)
 	device_sim_disk_free(disk);
 }
 
-/* --- the ring ------------------------------------------------------------------------ */
+/* --- the ring --- */
 
 struct op {
 	struct ring_op op;
@@ -422,7 +422,7 @@ Test(ring, signal_ends_the_sleep)
 	ring_free(ring);
 }
 
-/* --- the file device ----------------------------------------------------------------- */
+/* --- the file device --- */
 
 struct bench {
 	char path[64];

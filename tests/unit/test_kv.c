@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -526,6 +527,37 @@ Test(kv, rocks_damage_is_euclean)
 	fputs("damage", current);
 	fclose(current);
 	cr_assert_eq(kv_rocks_open(w.dir, false, 8u << 20, &w.kv), -EUCLEAN);
+	world_release(&w);
+}
+
+Test(kv, rocks_failed_flush_is_eio)
+{
+	struct rlimit limit = {.rlim_cur = 16384, .rlim_max = RLIM_INFINITY}, old;
+	struct world w;
+	char key[32], value[512];
+	int rc;
+
+	world_init(&w, &flavours[2]);
+	put_text(&w, "k", "old");
+	world_flush(&w);
+	put_text(&w, "k", "new");
+	for (unsigned i = 0; i < 2000; i++) {
+		for (size_t j = 0; j < sizeof(value) - 1; j++)
+			value[j] = (char)('a' + rand() % 26);
+		value[sizeof(value) - 1] = 0;
+		snprintf(key, sizeof(key), "%u", i);
+		put_text(&w, key, value);
+	}
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	cr_assert_eq(kv_flush_begin(w.kv), 0);
+	while ((rc = kv_flush_done(w.kv)) == -EINPROGRESS)
+		usleep(100);
+	cr_assert_eq(rc, -EIO);
+	setrlimit(RLIMIT_FSIZE, &old);
+	world_crash(&w);
+	cr_assert(get_is(&w, "k", "old"));
 	world_release(&w);
 }
 
