@@ -44,7 +44,7 @@ struct device_ops {
 	int (*discard)(struct device *dev, uint64_t offset_bytes, uint64_t size_bytes);
 	/* Pin memory for faster I/O; at most once; failure is not an error. */
 	void (*register_memory)(struct device *dev, void *base, size_t size_bytes);
-	/* A file waits for what is in flight, callbacks run; sim: see device_sim_crash. */
+	/* A file waits for what flies, callbacks run. Sim: see device_sim_crash. */
 	void (*close)(struct device *dev);
 };
 

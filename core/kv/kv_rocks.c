@@ -214,9 +214,7 @@ static uint64_t rocks_property(struct kv_rocks *rocks, const char *name)
 static int rocks_flush_done(struct kv *kv)
 {
 	struct kv_rocks *rocks = rocks_of(kv);
-	char *error = NULL;
 	uint64_t left;
-	int rc;
 
 	if (!rocks->flush_active)
 		return 0;
@@ -224,10 +222,8 @@ static int rocks_flush_done(struct kv *kv)
 	left = rocks_property(rocks, "rocksdb.num-immutable-mem-table");
 	if (left && rocks_property(rocks, "rocksdb.background-errors")) {
 		rocks->flush_active = false;
-		/* Refused by now, and with the reason. */
-		rocksdb_flush(rocks->db, rocks->flush_options, &error);
-		rc = rocks_error(error);
-		return rc ? rc : -EIO;
+		log_error("kv flush failed memtables_left=%lu", (unsigned long)left);
+		return -EIO;
 	}
 	if (left)
 		return -EINPROGRESS;
