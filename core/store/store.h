@@ -38,7 +38,8 @@ struct store_identity {
 
 struct store_options {
 	struct store_identity identity; /* open: must match, else -EXDEV */
-	uint32_t segment_size_bytes;    /* format only; 0: 64 MiB */
+	uint32_t segment_size_bytes;    /* format only; a power of two; 0: 64 MiB, less on a
+					   small device */
 	bool force;                     /* format only: overwrite a foreign device */
 };
 
@@ -59,14 +60,20 @@ int store_format(struct device *dev, struct env *env, const struct store_options
  * Recover and open: superblock, index, then the log after the index's checkpoint. Owns
  * neither dev nor kv. kv must be empty or the one that this store used before.
  * -ENODEV: not a WFS device; -EXDEV: other cluster, node or shard; -EPROTO: newer format;
- * -EUCLEAN: damaged beyond the torn end that a crash leaves; -EIO, -ENOMEM.
+ * -EUCLEAN: damaged beyond the torn end that a crash leaves; -EIO, -ENOMEM. After an
+ * error kv may hold a part of the log: close it and open it again before the next try.
  */
 int store_open(struct device *dev, struct kv *kv, struct env *env,
 	const struct store_options *opt, void (*pump)(void *ctx), void *ctx,
 	struct store **store_out, struct store_refusal *refusal_out);
 
-/* Stops at once, as a crash would; pending records get -ESHUTDOWN. NULL is fine. */
+/*
+ * Stops at once, as a crash would; pending records get -ESHUTDOWN. Then pumps until the
+ * device has answered what it was asked. NULL is fine.
+ */
 void store_close(struct store *s);
+/* The same for a device that is gone (after device_sim_crash): without pumping. */
+void store_abandon(struct store *s);
 
 /* --- writing ------------------------------------------------------------------------ */
 
@@ -91,7 +98,8 @@ struct store_record {
  * Reserve room in the next group commit. store_commit or store_abort must follow before
  * control returns to the loop and before any other store_begin. -ENOSPC: full (see
  * `deletes`); -EAGAIN: all commit buffers are in flight, try again from the callback set by
- * store_on_room; -EIO: failed store.
+ * store_on_room; -EIO: failed store; -E2BIG: more blocks than a segment has (only with
+ * segments under 2 MiB).
  */
 int store_begin(struct store *s, struct store_record *r);
 /*
