@@ -72,6 +72,20 @@ int locks_add(struct meta *m, uint64_t txid, const ino_id *inos, uint32_t count)
 	return rc;
 }
 
+/*
+ * One shard may own two buckets of a transaction. While one of them still has its intent
+ * the locks there must outlive the other's resolution. When the kv cannot say, they stay.
+ */
+static bool lock_needed(struct meta *m, const struct lock *lock)
+{
+	struct meta_key key;
+
+	meta_key_intent(&key, ino_bucket(lock->ino), lock->txid);
+	buf_reset(&m->scratch);
+	return kv_get(m->kv, key.bytes, key.size, &m->scratch) != -ENOENT;
+}
+
+/* txid 0: all, whatever they are for. */
 static uint32_t locks_drop(struct meta *m, uint64_t txid)
 {
 	uint32_t dropped = 0;
@@ -82,7 +96,7 @@ static uint32_t locks_drop(struct meta *m, uint64_t txid)
 		while (*link) {
 			struct lock *lock = *link;
 
-			if (txid && lock->txid != txid) {
+			if (txid && (lock->txid != txid || lock_needed(m, lock))) {
 				link = &lock->next;
 				continue;
 			}

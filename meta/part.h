@@ -80,7 +80,8 @@ int part_decode(const void *bytes, size_t size_bytes, struct part *part_out);
  * Validate and build the mutations of a part into c->batch. new_ino_out (may be NULL):
  * what STEP_INODE_NEW_DIR made. purge_out: an inode lost its last link and chunks above 0
  * remain, a purge job was left. -ESTALE: an expectation does not hold, plan again.
- * -EAGAIN: locked by another transaction than txid (0: by any). Else errno of the call:
+ * -EAGAIN: locked by another transaction than txid (0: by any), or being truncated.
+ * -EEXIST: an INSERT without expect found the name (a rename plans again). Else errno of the call:
  * -ENOTEMPTY, -EMLINK, -EACCES, -EPERM, -EEXIST, -ENOSPC ...
  */
 int meta_part_build(struct meta *m, const struct meta_call *c, uint64_t txid,
@@ -90,6 +91,7 @@ int meta_part_build(struct meta *m, const struct meta_call *c, uint64_t txid,
 
 /* Hold the inodes of a part in memory while others prepare. -EAGAIN. */
 int meta_lock(struct meta *m, uint64_t txid, const struct part *part);
+/* Drops what txid holds, save inodes of buckets that still have an intent of it here. */
 void meta_unlock(struct meta *m, uint64_t txid);
 /* Add the decision record key for txid naming the participants' buckets. */
 int meta_decide(struct meta *m, struct batch *batch, uint64_t txid,
