@@ -134,6 +134,7 @@ struct store_read {
 	/* 0; -EIO from the device; -EUCLEAN: crc mismatch after a second try, data is not
 	 * to be used; -ESTALE: no such block. May be called before store_read returns. */
 	void (*done)(struct store_read *r, int status);
+	void *ctx; /* the caller's own */
 	/* Private. */
 	void *priv;
 };
