@@ -10,7 +10,8 @@
  * What libfabric 1.17 needs to be kept from:
  * - fi_getinfo starts every provider it was built with, some of which install signal
  *   handlers: FI_PROVIDER names the ones of interest unless the operator has set it, and
- *   the dispositions from before are put back.
+ *   the dispositions from before are put back (the default, where a constructor of those
+ *   libraries came before main).
  * - Its descriptors lack FD_CLOEXEC: those that appear while opening get it.
  * - The wait fd of `net` stays readable after traffic, and fi_trywait says nothing about
  *   it: only a blocking read of the queue clears it, so fabric_may_sleep does one, and
@@ -19,6 +20,7 @@
 #include "net/fabric.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -81,14 +83,28 @@ static void provider_filter(const char *provider)
 	setenv("FI_PROVIDER", filter, 0);
 }
 
+/* libinfinipath's constructor, before main: it would print a backtrace and exit. */
+static bool is_foreign_handler(const struct sigaction *action)
+{
+	Dl_info object;
+
+	if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN)
+		return false;
+	return dladdr((void *)(uintptr_t)action->sa_handler, &object) && object.dli_fname &&
+		(strstr(object.dli_fname, "infinipath") || strstr(object.dli_fname, "psm"));
+}
+
 static int getinfo_guarded(const char *host, const char *service, struct fi_info *hints,
 	struct fi_info **info_out)
 {
 	struct sigaction before[GUARDED_COUNT];
 	int rc;
 
-	for (size_t i = 0; i < GUARDED_COUNT; i++)
+	for (size_t i = 0; i < GUARDED_COUNT; i++) {
 		sigaction(guarded_signals[i], NULL, &before[i]);
+		if (is_foreign_handler(&before[i]))
+			before[i] = (struct sigaction){.sa_handler = SIG_DFL};
+	}
 	rc = fi_getinfo(FI_VERSION(1, 17), host, service, FI_SOURCE, hints, info_out);
 	for (size_t i = 0; i < GUARDED_COUNT; i++)
 		sigaction(guarded_signals[i], &before[i], NULL);

@@ -8,6 +8,11 @@
  * within its timeout: status 0, the server's errno, -ETIMEDOUT, or -EIO when the peer is
  * gone (connection refused or lost while it was in flight). Peers that come back are
  * reconnected to by the next call.
+ *
+ * All callers are shards that their servers know by rpc_peer_set, themselves included if
+ * a shard calls itself. A client that is sent no more than RPC_CALLS_MAX calls at a time
+ * is never refused; above that, and when a server has RPC_REQUESTS_MAX requests under
+ * way, done gets -EAGAIN and nothing has happened.
  */
 #ifndef WFS_NET_RPC_H
 #define WFS_NET_RPC_H
@@ -15,6 +20,10 @@
 #include "core/base/env.h"
 #include "core/base/list.h"
 #include "net/wire.h"
+
+#define RPC_CALLS_MAX    4096u
+#define RPC_REQUESTS_MAX 1024u
+#define RPC_PEERS_MAX    4096u
 
 struct rpc;
 
@@ -74,6 +83,7 @@ struct rpc_options {
 	const char *host;     /* to listen on */
 	uint16_t port;
 	uint64_t cluster;
+	uint32_t self;        /* our shard number: where peers send their replies */
 	/* A request came in; answer through req->done, now or later. */
 	void (*handle)(void *ctx, struct request *req);
 	void *ctx;
@@ -81,7 +91,7 @@ struct rpc_options {
 
 /* -EADDRINUSE, -ENODEV (no such provider), -ENOMEM. */
 int rpc_new(const struct rpc_options *opt, struct rpc **rpc_out);
-/* Calls under way get -ESHUTDOWN, requests under way lose their reply. */
+/* Calls under way get -ESHUTDOWN; requests under way lose their reply and are gone. */
 void rpc_free(struct rpc *rpc);
 
 /* Who shard number `shard` is; may be told again when it moves. -EINVAL: bad address. */
@@ -97,5 +107,18 @@ bool rpc_may_sleep(struct rpc *rpc);
 /* Progress: completions, timers, retries. Returns events handled; *next_us_out is the
  * time until the next timer. */
 unsigned rpc_poll(struct rpc *rpc, uint64_t *next_us_out);
+
+/* Counts since start. */
+struct rpc_stats {
+	uint64_t calls;
+	uint64_t requests;
+	uint64_t bad_messages;    /* not ours, damaged, or lying: dropped */
+	uint64_t unknown_senders; /* requests from shards we were not told of: dropped */
+	uint64_t late_replies;    /* to calls that had ended: dropped */
+	uint64_t overloads;       /* requests answered -EAGAIN */
+	uint64_t timeouts;        /* calls ended by their deadline */
+	uint64_t errors;          /* operations the fabric failed */
+};
+const struct rpc_stats *rpc_stats(const struct rpc *rpc);
 
 #endif

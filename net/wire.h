@@ -35,6 +35,9 @@ enum wire_kind { WIRE_REQUEST = 1, WIRE_REPLY = 2 };
 #define HEAD_INLINE   0x01u /* data follows the body */
 #define HEAD_TO_SHARD 0x02u /* addressed to shard number `bucket`, not to a bucket */
 
+/* The numbers of enum walk_mode and enum walk_end (meta/meta.h). */
+enum wire_walk_mode { WIRE_FOLLOW, WIRE_NOFOLLOW, WIRE_PARENT };
+enum wire_walk_end { WIRE_DONE, WIRE_MOVED, WIRE_SYMLINK, WIRE_ABOVE };
 #define WIRE_WALK_MODE_MAX 2u    /* last of enum walk_mode (meta/meta.h) */
 #define WIRE_WALK_END_MAX  3u    /* last of enum walk_end */
 #define WIRE_STATUS_MAX    4095u /* an errno */
