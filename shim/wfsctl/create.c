@@ -1,0 +1,391 @@
+/*
+ * cluster create: directory, device files, configurations, map, and a format of every
+ * shard by wfsd itself.
+ *
+ *   plan (all that can be wrong with the command line) -> directories -> devices -> map
+ *   -> configurations -> wfsd --format per node
+ *
+ * Whatever fails, what was made is removed again; block devices are not touched before
+ * the format. The map is the mark of a cluster: a directory with a map or nodes in it is
+ * never made over.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/io/device.h"
+#include "shim/wfsctl/local.h"
+#include "shim/wfsctl/table.h"
+#include "shim/wfsctl/tree.h"
+
+#define PORT_FIRST   7600u
+#define PORT_LAST    32000u
+#define DEVICE_MIN   ((uint64_t)64 << 20)
+#define TIMEOUT_S    10u
+#define ROUND_SIZE   ((uint64_t)1 << 20)
+
+struct plan {
+	struct ctl *ctl;
+	const char *name;
+	const char *provider;
+	uint64_t nodes;
+	uint64_t shards_per_node;
+	uint64_t buckets;
+	uint64_t base_port;
+	uint64_t timeout_s;
+	uint64_t size_bytes;
+	uint64_t memory_bytes; /* 0: wfsd's default */
+	char progress[64];
+};
+
+static bool name_ok(const char *name)
+{
+	size_t size = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789._-");
+
+	return size > 0 && size < MAP_FSNAME_MAX && !name[size] && name[0] != '.' &&
+		name[0] != '-';
+}
+
+static bool port_free(unsigned port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1;
+	bool ok;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* A range of free ports; a random start keeps clusters that are stopped apart. */
+static bool ports_find(struct plan *plan)
+{
+	unsigned count = (unsigned)(plan->nodes * plan->shards_per_node);
+	unsigned spread = (PORT_LAST - PORT_FIRST) / count;
+	unsigned start;
+
+	if (plan->base_port)
+		return true;
+	if (getrandom(&start, sizeof(start), 0) != sizeof(start))
+		start = 0;
+	for (unsigned try = 0; try < 64 && spread; try++) {
+		unsigned base = PORT_FIRST + (start + try) % spread * count;
+		unsigned at = 0;
+
+		while (at < count && port_free(base + at))
+			at++;
+		if (at == count) {
+			plan->base_port = base;
+			return true;
+		}
+	}
+	ctl_fail("no range of %u free ports: name one with --base-port", count);
+	return false;
+}
+
+static int plan_numbers(struct plan *plan)
+{
+	struct ctl *ctl = plan->ctl;
+	const char *provider = ctl->values[OPT_PROVIDER];
+
+	if (!ctl_number(ctl, OPT_NODES, 1, MAP_NODES_MAX, 3, &plan->nodes) ||
+		!ctl_number(ctl, OPT_SHARDS, 1, 64, 1, &plan->shards_per_node) ||
+		!ctl_number(ctl, OPT_BUCKETS, 1, WFS_BUCKETS_MAX, WFS_BUCKETS_DEFAULT,
+			&plan->buckets) ||
+		!ctl_number(ctl, OPT_BASE_PORT, 1024, 65000, 0, &plan->base_port) ||
+		!ctl_number(ctl, OPT_TIMEOUT, 1, 3600, TIMEOUT_S, &plan->timeout_s))
+		return EXIT_USAGE;
+	if (plan->buckets & (plan->buckets - 1))
+		return ctl_usage("--buckets %llu: give a power of two",
+			(unsigned long long)plan->buckets);
+	if (plan->nodes * plan->shards_per_node > plan->buckets)
+		return ctl_usage("more shards than buckets: give more --buckets");
+	if (plan->nodes * plan->shards_per_node > MAP_SHARDS_MAX ||
+		plan->base_port + plan->nodes * plan->shards_per_node > 65535)
+		return ctl_usage("too many shards: give fewer --nodes, or a lower --base-port");
+	plan->provider = "net";
+	if (provider && strcmp(provider, "tcp") == 0)
+		plan->provider = "tcp;ofi_rxm";
+	else if (provider && strcmp(provider, "net") != 0)
+		return ctl_usage("--provider %s: give net or tcp", provider);
+	return EXIT_OK;
+}
+
+static int plan_sizes(struct plan *plan)
+{
+	struct ctl *ctl = plan->ctl;
+	const char *size = ctl->values[OPT_SIZE] ? ctl->values[OPT_SIZE] : "4G";
+	const char *memory = ctl->values[OPT_MEMORY];
+
+	if (!size_parse(size, &plan->size_bytes) || plan->size_bytes < DEVICE_MIN)
+		return ctl_usage("--size %s: give a size of at least 64M, as 4G", size);
+	plan->size_bytes &= ~(ROUND_SIZE - 1);
+	if (memory && (!size_parse(memory, &plan->memory_bytes) ||
+			      plan->memory_bytes < ((uint64_t)8 << 20)))
+		return ctl_usage("--memory %s: give a size of at least 8M", memory);
+	if (ctl->device_count && ctl->device_count != plan->nodes * plan->shards_per_node)
+		return ctl_usage("%u devices for %llu shards: give --device once for each",
+			ctl->device_count,
+			(unsigned long long)(plan->nodes * plan->shards_per_node));
+	for (unsigned i = 0; i < ctl->device_count; i++)
+		if (ctl->devices[i][0] != '/' || access(ctl->devices[i], F_OK))
+			return ctl_usage("--device %s: give the absolute path of a block "
+					 "device or a preallocated file",
+				ctl->devices[i]);
+	return EXIT_OK;
+}
+
+/* That nothing is there yet, and that it will fit. */
+static int plan_place(struct plan *plan)
+{
+	struct ctl *ctl = plan->ctl;
+	char path[PATH_MAX + 32];
+	struct statvfs vfs;
+	uint64_t need = plan->nodes * plan->shards_per_node * plan->size_bytes;
+	char last[32];
+
+	snprintf(path, sizeof(path), "%s/map.json", ctl->dir);
+	if (access(path, F_OK) == 0 || access(node_path(ctl, 0, ""), F_OK) == 0)
+		return ctl_usage("%s: there is a cluster already: choose another directory "
+				 "with --cluster, or wfsctl cluster destroy it first",
+			ctl->dir);
+	snprintf(last, sizeof(last), "%llu", (unsigned long long)plan->nodes - 1);
+	if (strlen(ctl->dir) + strlen("/node/wfsd.sock") + strlen(last) > 107)
+		return ctl_usage("%s: too long for the Unix sockets in it: choose a shorter "
+				 "directory",
+			ctl->dir);
+	if (strpbrk(ctl->dir, " ;#\n"))
+		return ctl_usage("%s: choose a directory without spaces, ; and #", ctl->dir);
+	if (tree_make(ctl->dir, 0755))
+		return ctl_usage("%s: %s: choose another directory", ctl->dir,
+			strerror(errno));
+	if (ctl->device_count == 0 && statvfs(ctl->dir, &vfs) == 0 &&
+		(uint64_t)vfs.f_bavail * vfs.f_frsize < need)
+		return ctl_fail("%s: %s needed, %s free: give a smaller --size", ctl->dir,
+			text_bytes(ctl, need),
+			text_bytes(ctl, (uint64_t)vfs.f_bavail * vfs.f_frsize));
+	return EXIT_OK;
+}
+
+static struct map *plan_map(const struct plan *plan)
+{
+	uint32_t nodes = (uint32_t)plan->nodes, per = (uint32_t)plan->shards_per_node;
+	struct map *map = map_new(nodes, nodes * per, (uint32_t)plan->buckets, 1);
+
+	if (!map)
+		return NULL;
+	map->epoch = 1;
+	map->timeout_ms = (uint32_t)plan->timeout_s * 1000;
+	if (getrandom(map->uuid, sizeof(map->uuid), 0) != sizeof(map->uuid)) {
+		map_free(map);
+		return NULL;
+	}
+	map->uuid[6] = (uint8_t)((map->uuid[6] & 0x0f) | 0x40); /* RFC 4122, version 4 */
+	map->uuid[8] = (uint8_t)((map->uuid[8] & 0x3f) | 0x80);
+	snprintf(map->name, sizeof(map->name), "%s", plan->name);
+	snprintf(map->provider, sizeof(map->provider), "%s", plan->provider);
+	for (uint32_t n = 0; n < nodes; n++) {
+		struct map_node *node = &map->nodes[n];
+
+		node->id = n;
+		snprintf(node->host, sizeof(node->host), "127.0.0.1");
+		snprintf(node->socket, sizeof(node->socket), "%s",
+			node_path(plan->ctl, n, "wfsd.sock"));
+		for (uint32_t s = 0; s < per; s++)
+			map->shards[n * per + s] = (struct map_shard){.node = n, .index = s,
+				.port = (uint16_t)(plan->base_port + n * per + s)};
+	}
+	map->filesystems[0].fsid = 1;
+	map->filesystems[0].root = WFS_ROOT_INO;
+	snprintf(map->filesystems[0].name, sizeof(map->filesystems[0].name), "main");
+	map_place(map);
+	return map;
+}
+
+static int map_make(const struct plan *plan)
+{
+	struct map *map = plan_map(plan);
+	struct map_store *store = NULL;
+	char path[PATH_MAX + 16];
+	int rc;
+
+	if (!map)
+		return ctl_fail("out of memory");
+	snprintf(path, sizeof(path), "%s/map.json", plan->ctl->dir);
+	rc = map_store_file_open(path, &store);
+	if (rc == 0)
+		rc = store->ops->save(store, map);
+	if (rc)
+		rc = ctl_fail("%s", store && store->reason[0] ? store->reason : strerror(-rc));
+	if (store)
+		store->ops->close(store);
+	map_free(map);
+	return rc;
+}
+
+static const char *shard_device(const struct plan *plan, unsigned node, unsigned shard)
+{
+	char name[32];
+
+	if (plan->ctl->device_count)
+		return plan->ctl->devices[node * plan->shards_per_node + shard];
+	snprintf(name, sizeof(name), shard ? "device%u" : "device", shard);
+	return node_path(plan->ctl, node, name);
+}
+
+static void device_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct plan *plan = ctx;
+
+	progress_show(plan->ctl, plan->progress, (int)(done_bytes * 100 / total_bytes));
+}
+
+static int devices_make(struct plan *plan, unsigned node)
+{
+	for (unsigned s = 0; s < plan->shards_per_node; s++) {
+		const char *path = shard_device(plan, node, s);
+		int rc;
+
+		if (plan->ctl->device_count)
+			continue;
+		snprintf(plan->progress, sizeof(plan->progress), "writing device of node %u",
+			node);
+		rc = device_file_create(path, plan->size_bytes, device_progress, plan);
+		progress_end(plan->ctl);
+		if (rc == -EINVAL)
+			return ctl_fail("%s: this file system has no O_DIRECT: choose a "
+					"directory on ext4 or xfs",
+				path);
+		if (rc)
+			return ctl_fail("%s: %s: free some space or choose another directory",
+				path, strerror(-rc));
+	}
+	return EXIT_OK;
+}
+
+static int conf_make(const struct plan *plan, unsigned node)
+{
+	const struct ctl *ctl = plan->ctl;
+	const char *path = node_path(ctl, node, "wfsd.conf");
+	FILE *file = fopen(path, "wxe");
+
+	if (!file)
+		return ctl_fail("%s: %s: check its owner", path, strerror(errno));
+	fprintf(file, "[node]\nid = %u\nmap = %s/map.json\npidfile = %s\nlog_level = info\n",
+		node, ctl->dir, node_path(ctl, node, "wfsd.pid"));
+	for (unsigned s = 0; s < plan->shards_per_node; s++) {
+		fprintf(file, "\n[shard %u]\ndevice = %s\nindex = %s%u\n", s,
+			shard_device(plan, node, s), node_path(ctl, node, "index"), s);
+		if (plan->memory_bytes)
+			fprintf(file, "memory_mib = %llu\n",
+				(unsigned long long)plan->memory_bytes >> 20);
+	}
+	if (fclose(file))
+		return ctl_fail("%s: %s: free some space", path, strerror(errno));
+	return EXIT_OK;
+}
+
+static int node_make(struct plan *plan, unsigned node)
+{
+	const struct ctl *ctl = plan->ctl;
+	const char *locks = node_path(ctl, node, "locks");
+
+	/* locks: every user of this host makes files there. */
+	if (mkdir(node_path(ctl, node, ""), 0755) || mkdir(locks, 0777) ||
+		chmod(locks, 01777))
+		return ctl_fail("%s: %s: choose another directory", locks, strerror(errno));
+	return devices_make(plan, node);
+}
+
+/* wfsd complains itself, on our stderr. */
+static int node_format(const struct plan *plan, unsigned node)
+{
+	const struct ctl *ctl = plan->ctl;
+	const char *conf = node_path(ctl, node, "wfsd.conf");
+	char program[PATH_MAX + 16];
+	int status;
+	pid_t pid;
+
+	snprintf(program, sizeof(program), "%s/wfsd", ctl->bin);
+	pid = fork();
+	if (pid == 0) {
+		dup2(STDERR_FILENO, STDOUT_FILENO);
+		unsetenv("LD_PRELOAD");
+		execl(program, "wfsd", "--config", conf, "--format",
+			ctl_has(ctl, OPT_FORCE) ? "--force" : (char *)NULL, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return ctl_fail("cannot run wfsd: %s", strerror(errno));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		return ctl_usage("%s: cannot run it: install wfsd beside wfsctl", program);
+	if (status)
+		return ctl_fail("node %u could not be formatted: see above", node);
+	return EXIT_OK;
+}
+
+static int plan_carry_out(struct plan *plan)
+{
+	int rc = EXIT_OK;
+
+	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++)
+		rc = node_make(plan, n);
+	if (rc == EXIT_OK)
+		rc = map_make(plan);
+	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++)
+		rc = conf_make(plan, n);
+	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++) {
+		progress_show(plan->ctl, "formatting", -1);
+		rc = node_format(plan, n);
+		progress_end(plan->ctl);
+	}
+	return rc;
+}
+
+int cmd_cluster_create(struct ctl *ctl, int argc, char **argv)
+{
+	struct plan plan = {.ctl = ctl, .name = argc ? argv[0] : "default"};
+	bool there = access(ctl->dir, F_OK) == 0;
+	int rc = EXIT_OK;
+
+	if (!name_ok(plan.name))
+		return ctl_usage("%s: give a name of letters, digits, '.', '_' and '-'",
+			plan.name);
+	rc = plan_numbers(&plan);
+	if (rc == EXIT_OK)
+		rc = plan_sizes(&plan);
+	if (rc == EXIT_OK)
+		rc = plan_place(&plan);
+	if (rc == EXIT_OK && !ports_find(&plan))
+		rc = EXIT_FAILED;
+	if (rc != EXIT_OK)
+		return rc;
+	rc = plan_carry_out(&plan);
+	if (rc != EXIT_OK) {
+		cluster_remove(ctl, (unsigned)plan.nodes);
+		if (!there)
+			rmdir(ctl->dir);
+		return rc;
+	}
+	if (!ctl_has(ctl, OPT_JSON)) {
+		printf("cluster %s: %llu nodes in %s\n", plan.name,
+			(unsigned long long)plan.nodes, ctl->dir);
+		printf("next: wfsctl cluster start --cluster %s\n", ctl->dir);
+	}
+	return EXIT_OK;
+}
