@@ -16,6 +16,9 @@
 
 struct session_server;
 
+/* The reactor's loop: session_poll; and before it sleeps in ring_wait: if session_sleep,
+ * sleep, then session_awake; else go round again. */
+
 struct session_options {
 	struct env *env;
 	struct ring *ring;      /* borrowed: accept, hang-up and eventfds are polled here */

@@ -1,0 +1,346 @@
+/*
+ * Calls over slots: take one, submit, wait.
+ *
+ * Waiting is adaptive. Per kind of call the client keeps an estimate of how long replies
+ * take; when that is short, and the machine has more than one CPU, it spins for SPIN_NS at
+ * most before it sleeps on the slot's state. A sleep makes every reply look slow (a
+ * wake-up alone costs tens of microseconds), so that every PROBE_PERIOD-th call spins
+ * whatever the estimate, and a good result is believed at once.
+ *
+ * A sleeper wakes every POLL_NS to see whether wfsd is still there, and gives up SLACK_MS
+ * after the deadline that wfsd itself keeps. It then abandons the slot, which wfsd turns
+ * FREE in its own time; the allocator finds it there (slot_reap).
+ *
+ * Wake-ups cannot be lost: we set `submitted` and then look at `asleep`, wfsd sets
+ * `asleep` and then looks at `submitted`; we set `waiting` and then let the kernel compare
+ * `state`, wfsd sets `state` and then looks at `waiting`. All sequentially consistent.
+ */
+#include <errno.h>
+
+#include "shim/client/internal.h"
+
+#define SPIN_NS        25000u
+#define SPIN_EXPECT_NS 50000u
+#define PROBE_PERIOD   32u
+#define POLL_NS        200000000u
+#define SLACK_MS       1000u
+#define STARVE_NS      2000000u
+#define LARGE_SIZE     32768u
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#else
+	__asm__ volatile("yield");
+#endif
+}
+
+uint64_t client_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int client_check(struct client *c)
+{
+	if (!atomic_load_explicit(c->alive, memory_order_relaxed) ||
+		atomic_load_explicit(&c->dead, memory_order_relaxed))
+		return -ENOTCONN;
+	return 0;
+}
+
+int client_probe(struct client *c)
+{
+	char byte;
+	long rc = client_check(c);
+
+	if (rc)
+		return (int)rc;
+	rc = sys_recv(atomic_load(&c->socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (rc == -EAGAIN || rc == -EINTR)
+		return 0;
+	/* wfsd never speaks after the welcome. */
+	atomic_store(&c->dead, true);
+	return -ENOTCONN;
+}
+
+/* --- taking ----------------------------------------------------------------------------- */
+
+static void slots_freed(struct client *c)
+{
+	atomic_fetch_add(&c->freed, 1);
+	if (atomic_load(&c->starving))
+		sys_futex_wake(&c->freed, 1);
+}
+
+void slot_release(struct client *c, int slot)
+{
+	atomic_store(&c->slots[slot].state, SLOT_FREE);
+	atomic_fetch_and(&c->busy, ~(1u << slot));
+	slots_freed(c);
+}
+
+/* Abandoned slots that wfsd has freed meanwhile are free for us, too. */
+static void slot_reap(struct client *c)
+{
+	uint32_t abandoned = atomic_load(&c->abandoned);
+
+	while (abandoned) {
+		int slot = __builtin_ctz(abandoned);
+		uint32_t bit = 1u << slot;
+
+		abandoned &= ~bit;
+		if (atomic_load(&c->slots[slot].state) != SLOT_FREE)
+			continue;
+		/* Whoever clears the bit is the one to free it. */
+		if (atomic_fetch_and(&c->abandoned, ~bit) & bit) {
+			atomic_fetch_and(&c->busy, ~bit);
+			slots_freed(c);
+		}
+	}
+}
+
+static int slot_try(struct client *c)
+{
+	uint32_t busy;
+
+	if (atomic_load(&c->abandoned))
+		slot_reap(c);
+	busy = atomic_load(&c->busy);
+	while (busy != UINT32_MAX) {
+		int slot = __builtin_ctz(~busy);
+
+		if (atomic_compare_exchange_weak(&c->busy, &busy, busy | 1u << slot))
+			return slot;
+	}
+	return SLOT_NONE;
+}
+
+int slot_take(struct client *c, bool wait)
+{
+	uint64_t deadline_ns = 0;
+	int slot, rc = client_check(c);
+
+	if (rc)
+		return rc == -ENOTCONN && !wait ? SLOT_NONE : rc;
+	for (;;) {
+		uint32_t freed = atomic_load(&c->freed);
+		uint64_t now_ns;
+
+		slot = slot_try(c);
+		if (slot >= 0 || !wait)
+			return slot;
+		now_ns = client_now_ns();
+		if (!deadline_ns)
+			deadline_ns = now_ns + (c->timeout_ms + SLACK_MS) * 1000000ull;
+		if (now_ns > deadline_ns)
+			return -ETIMEDOUT;
+		atomic_fetch_add(&c->starving, 1);
+		/* wfsd frees abandoned slots without a word. */
+		sys_futex_wait(&c->freed, freed,
+			atomic_load(&c->abandoned) ? STARVE_NS : POLL_NS);
+		atomic_fetch_sub(&c->starving, 1);
+		rc = client_check(c);
+		if (rc)
+			return rc;
+	}
+}
+
+/* --- submitting -------------------------------------------------------------------------- */
+
+static void event_kick(struct client *c)
+{
+	uint64_t one = 1;
+
+	/* client_move_fds waits until nobody is between the load and the write. */
+	atomic_fetch_add(&c->event_users, 1);
+	sys_write(atomic_load(&c->event), &one, sizeof(one));
+	atomic_fetch_sub(&c->event_users, 1);
+}
+
+void slot_submit(struct client *c, int slot, struct call *call)
+{
+	struct shm_slot *s = &c->slots[slot];
+	uint32_t seq = ++c->scratch[slot].seq;
+
+	s->head = (struct wire_head){
+		.magic = le32_put(WIRE_MAGIC),
+		.version = WIRE_VERSION,
+		.kind = WIRE_REQUEST,
+		.op = le16_put(call->op),
+		.request = le64_put((uint64_t)seq << 32 | (uint32_t)slot),
+		.bucket = le16_put(call->target),
+		.flags = le16_put(call->to_shard ? HEAD_TO_SHARD : 0),
+		.session = le64_put(c->session),
+		.seq = le32_put(seq),
+		.slot = le16_put((uint16_t)slot),
+		.timeout_ms = le32_put(call->timeout_ms ? call->timeout_ms : c->timeout_ms),
+		.body_size = le32_put(call->body_size),
+		.data_size = le32_put(call->data_size),
+		.data_max = le32_put(call->data_max),
+	};
+	call->start_ns = client_now_ns();
+	atomic_store_explicit(&s->waiting, 0, memory_order_relaxed);
+	atomic_store(&s->state, SLOT_SUBMITTED);
+	atomic_fetch_or(&c->header->submitted, (uint64_t)1 << slot);
+	if (atomic_load(&c->header->asleep))
+		event_kick(c);
+}
+
+void slot_leave(struct client *c, int slot)
+{
+	struct shm_slot *s = &c->slots[slot];
+	uint32_t state = SLOT_SUBMITTED;
+
+	/* First ours, then wfsd's: the reap looks at the state of marked slots only. */
+	if (!atomic_compare_exchange_strong(&s->state, &state, SLOT_ABANDONED)) {
+		slot_release(c, slot);
+		return;
+	}
+	atomic_fetch_or(&c->abandoned, 1u << slot);
+}
+
+/* --- waiting ----------------------------------------------------------------------------- */
+
+static _Atomic uint32_t *expectation(struct client *c, const struct call *call)
+{
+	bool large = call->data_size > LARGE_SIZE || call->data_max > LARGE_SIZE;
+	unsigned op = call->op % OP_NODE_FIRST;
+
+	/* Room for data is always offered to some ops; what comes back is small. */
+	if (call->op != OP_READ && call->op != OP_WRITE)
+		large = false;
+	return &c->expect_ns[2 * op + (large ? 1 : 0)];
+}
+
+static void expectation_update(_Atomic uint32_t *expect_ns, uint64_t took_ns, bool caught)
+{
+	uint64_t before = atomic_load_explicit(expect_ns, memory_order_relaxed);
+	uint64_t after;
+
+	if (took_ns > 1000000000u)
+		took_ns = 1000000000u;
+	after = caught && before > SPIN_EXPECT_NS ? took_ns : (before * 7 + took_ns) / 8;
+	atomic_store_explicit(expect_ns, (uint32_t)after, memory_order_relaxed);
+}
+
+static bool slot_done(struct shm_slot *s)
+{
+	return atomic_load_explicit(&s->state, memory_order_acquire) == SLOT_DONE;
+}
+
+static bool slot_spin(struct client *c, struct shm_slot *s, const struct call *call)
+{
+	uint32_t expect = atomic_load_explicit(expectation(c, call), memory_order_relaxed);
+	uint64_t until_ns = call->start_ns + SPIN_NS;
+
+	if (!c->may_spin)
+		return slot_done(s);
+	if (expect > SPIN_EXPECT_NS &&
+		atomic_fetch_add_explicit(&c->probe, 1, memory_order_relaxed) %
+			PROBE_PERIOD)
+		return slot_done(s);
+	do {
+		for (int i = 0; i < 16; i++) {
+			if (slot_done(s))
+				return true;
+			cpu_relax();
+		}
+	} while (client_now_ns() < until_ns);
+	return slot_done(s);
+}
+
+static int slot_sleep(struct client *c, int slot, const struct call *call)
+{
+	struct shm_slot *s = &c->slots[slot];
+	uint32_t timeout_ms = call->timeout_ms && call->timeout_ms < c->timeout_ms ?
+		call->timeout_ms : c->timeout_ms;
+	uint64_t deadline_ns = call->start_ns + (timeout_ms + SLACK_MS) * 1000000ull;
+	int rc = 0;
+
+	atomic_store(&s->waiting, 1);
+	while (!slot_done(s)) {
+		uint64_t now_ns = client_now_ns();
+		uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+
+		if (!left_ns)
+			rc = -ETIMEDOUT;
+		if (rc)
+			return rc;
+		/* A signal: its handler has run by now; regular files do not interrupt. */
+		if (sys_futex_wait(&s->state, SLOT_SUBMITTED,
+			left_ns < POLL_NS ? left_ns : POLL_NS) == -ETIMEDOUT)
+			rc = slot_done(s) ? 0 : client_probe(c);
+		if (!rc && !slot_done(s))
+			rc = client_check(c);
+	}
+	return 0;
+}
+
+/* The reply, copied before it is looked at. */
+static int slot_reply(struct client *c, int slot, struct call *call)
+{
+	struct shm_slot *s = &c->slots[slot];
+	struct wire_head head = s->head;
+	uint8_t *reply = c->scratch[slot].reply;
+	uint32_t status = le32_get(head.status);
+
+	call->reply_size = 0;
+	call->reply_data_size = 0;
+	if (status)
+		return status < 4096 ? -(int)status : -EPROTO;
+	if (le32_get(head.body_size) > WIRE_BODY_MAX ||
+		le32_get(head.data_size) > call->data_max)
+		return -EPROTO;
+	call->reply_size = le32_get(head.body_size);
+	call->reply_data_size = le32_get(head.data_size);
+	memcpy(reply, s->body, call->reply_size);
+	return wire_body_check(call->op, reply, call->reply_size, true) ? -EPROTO : 0;
+}
+
+int slot_wait(struct client *c, int slot, struct call *call, bool *lost_out)
+{
+	struct shm_slot *s = &c->slots[slot];
+	bool caught = slot_spin(c, s, call);
+	int rc = caught ? 0 : slot_sleep(c, slot, call);
+
+	*lost_out = false;
+	if (rc) {
+		uint32_t state = SLOT_SUBMITTED;
+
+		*lost_out = atomic_compare_exchange_strong(&s->state, &state,
+			SLOT_ABANDONED);
+		if (*lost_out) {
+			atomic_fetch_or(&c->abandoned, 1u << slot);
+			return rc;
+		}
+	}
+	expectation_update(expectation(c, call), client_now_ns() - call->start_ns, caught);
+	return slot_reply(c, slot, call);
+}
+
+int client_ask(struct client *c, uint16_t op, uint16_t bucket, const void *body,
+	uint32_t body_size, void *reply, uint32_t reply_size)
+{
+	struct call call = {.op = op, .target = bucket, .body_size = body_size};
+	bool lost;
+	int rc, slot = slot_take(c, true);
+
+	if (slot < 0)
+		return slot;
+	memcpy(slot_body(c, slot), body, body_size);
+	slot_submit(c, slot, &call);
+	rc = slot_wait(c, slot, &call, &lost);
+	if (!rc && reply) {
+		if (call.reply_size >= reply_size)
+			memcpy(reply, c->scratch[slot].reply, reply_size);
+		else
+			rc = -EPROTO;
+	}
+	if (!lost)
+		slot_release(c, slot);
+	return rc;
+}
