@@ -119,19 +119,16 @@ int meta_key_dirent_parse(const void *key, size_t key_size, uint64_t *hash_out,
 {
 	const size_t fixed = META_PREFIX_SIZE + 16 + SNAP_SIZE;
 	const uint8_t *p = key;
-	uint64_t dir, hash;
-	const char *name;
+	uint64_t hash;
 
 	if (key_size <= fixed || key_size > fixed + WFS_NAME_MAX ||
 		!key_has_snap(p, key_size))
 		return -EUCLEAN;
-	dir = be64_read(p + META_PREFIX_SIZE);
 	hash = be64_read(p + META_PREFIX_SIZE + 8);
-	name = (const char *)p + META_PREFIX_SIZE + 16;
-	if (hash != name_hash63(name, key_size - fixed, dir))
+	if (hash < COOKIE_NAME_FIRST || hash > INT64_MAX)
 		return -EUCLEAN;
 	*hash_out = hash;
-	*name_out = name;
+	*name_out = (const char *)p + META_PREFIX_SIZE + 16;
 	*name_size_out = key_size - fixed;
 	return 0;
 }
