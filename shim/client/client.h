@@ -6,8 +6,9 @@
  *
  * One struct client per process and filesystem; any thread may call; calls block until the
  * reply or the deadline (-ETIMEDOUT). A signal's handler runs meanwhile, and may call here
- * itself; the interrupted call then goes on, as on any disk file. -EIO: the node that owns what was asked for cannot be reached.
- * -ENOTCONN: this host's wfsd has gone; attach again.
+ * itself; the interrupted call then goes on, as on any disk file. -EIO: the node that owns
+ * what was asked for cannot be reached. -ENOTCONN: this host's wfsd has gone, or this is a
+ * forked child; attach again.
  *
  * Paths. A `struct where` is a starting directory and a path relative to it; an absolute
  * path has been made relative to the root by the caller. The library walks across shards
