@@ -1,0 +1,123 @@
+/*
+ * Who holds which file open: (session, ino) -> count, in memory.
+ *
+ * An unlinked file lives while its ino is here. Two chained hash tables over the same
+ * entries: by ino, to ask whether a file is open, and by session, to end one.
+ */
+#include "core/shard/shard_impl.h"
+
+#include <errno.h>
+
+#include "core/base/mem.h"
+
+struct open_entry {
+	struct list by_ino;
+	struct list by_session;
+	uint64_t session;
+	ino_id ino;
+	uint32_t count;
+};
+
+#define OPEN_BUCKETS 4096u
+
+struct open_table {
+	struct list inos[OPEN_BUCKETS];
+	struct list sessions[OPEN_BUCKETS];
+};
+
+static uint32_t open_hash(uint64_t v)
+{
+	return (uint32_t)((v * 0x9e3779b97f4a7c15u) >> 52);
+}
+_Static_assert(OPEN_BUCKETS == 1u << 12, "open_hash gives 12 bits");
+
+int open_table_new(struct open_table **table_out)
+{
+	struct open_table *t = mem_alloc(sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < OPEN_BUCKETS; i++) {
+		list_init(&t->inos[i]);
+		list_init(&t->sessions[i]);
+	}
+	*table_out = t;
+	return 0;
+}
+
+static void open_entry_free(struct open_entry *e)
+{
+	list_remove(&e->by_ino);
+	list_remove(&e->by_session);
+	mem_free(e);
+}
+
+void open_table_free(struct open_table *t)
+{
+	if (!t)
+		return;
+	for (uint32_t i = 0; i < OPEN_BUCKETS; i++)
+		while (!list_empty(&t->inos[i]))
+			open_entry_free(list_first(&t->inos[i], struct open_entry, by_ino));
+	mem_free(t);
+}
+
+static struct open_entry *open_find(struct open_table *t, uint64_t session, ino_id ino)
+{
+	list_for_each(it, tmp, &t->inos[open_hash(ino)])
+	{
+		struct open_entry *e = container_of(it, struct open_entry, by_ino);
+
+		if (e->ino == ino && e->session == session)
+			return e;
+	}
+	return NULL;
+}
+
+int open_table_add(struct open_table *t, uint64_t session, ino_id ino)
+{
+	struct open_entry *e = open_find(t, session, ino);
+
+	if (!e) {
+		e = mem_zalloc(sizeof(*e));
+		if (!e)
+			return -ENOMEM;
+		e->session = session;
+		e->ino = ino;
+		list_push_back(&t->inos[open_hash(ino)], &e->by_ino);
+		list_push_back(&t->sessions[open_hash(session)], &e->by_session);
+	}
+	e->count++;
+	return 0;
+}
+
+bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino)
+{
+	struct open_entry *e = open_find(t, session, ino);
+
+	if (!e || --e->count > 0)
+		return false;
+	open_entry_free(e);
+	return !open_table_has(t, ino);
+}
+
+void open_table_end(struct open_table *t, uint64_t session)
+{
+	list_for_each(it, tmp, &t->sessions[open_hash(session)])
+	{
+		struct open_entry *e = container_of(it, struct open_entry, by_session);
+
+		if (e->session == session)
+			open_entry_free(e);
+	}
+}
+
+bool open_table_has(const struct open_table *t, ino_id ino)
+{
+	const struct list *head = &t->inos[open_hash(ino)];
+
+	for (const struct list *it = head->next; it != head; it = it->next)
+		if (container_of(it, struct open_entry, by_ino)->ino == ino)
+			return true;
+	return false;
+}

@@ -1,0 +1,580 @@
+/*
+ * Requests in, answers out: the table of operations, and the life of an exec.
+ */
+#include "core/shard/shard_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+static const struct op_desc ops[OP_MAX] = {
+	[OP_PING] = {.handler = op_ping},
+	[OP_WALK] = {.handler = op_walk},
+	[OP_OPEN] = {.handler = op_open, .writes = true},
+	[OP_SETATTR] = {.start = setattr_start},
+	[OP_MKNOD] = {.handler = op_mknod, .writes = true},
+	[OP_MKDIR] = {.start = txn_start},
+	[OP_SYMLINK] = {.handler = op_symlink, .writes = true},
+	[OP_READLINK] = {.handler = op_readlink},
+	[OP_UNLINK] = {.start = txn_start},
+	[OP_RMDIR] = {.start = txn_start},
+	[OP_LINK] = {.start = txn_start},
+	[OP_GETXATTR] = {.handler = op_getxattr},
+	[OP_SETXATTR] = {.handler = op_setxattr, .writes = true},
+	[OP_LISTXATTR] = {.handler = op_listxattr},
+	[OP_REMOVEXATTR] = {.handler = op_removexattr, .writes = true, .deletes = true},
+	[OP_RENAME] = {.start = txn_start},
+	[OP_READDIR] = {.handler = op_readdir},
+	[OP_CLOSE] = {.handler = op_close},
+	[OP_READ] = {.start = read_start},
+	[OP_WRITE] = {.start = write_start},
+	[OP_EXTEND] = {.handler = op_extend, .writes = true},
+	[OP_APPEND] = {.handler = op_append, .writes = true},
+	[OP_SHARD_STATS] = {.handler = op_shard_stats},
+	[OP_SESSION_END] = {.handler = op_session_end},
+	[OP_SCAN] = {.handler = op_scan, .root_only = true},
+	[OP_MAKE_ROOT] = {.handler = op_make_root, .writes = true, .root_only = true},
+	[OP_ENTRY] = {.handler = op_entry, .node_only = true},
+	[OP_PREPARE] = {.handler = op_prepare, .writes = true, .node_only = true},
+	[OP_RESOLVE] = {.handler = op_resolve, .writes = true, .deletes = true,
+		.node_only = true},
+	[OP_TXN_STATUS] = {.handler = op_txn_status, .node_only = true},
+	[OP_RENAME_LOCK] = {.handler = op_rename_lock, .node_only = true},
+	[OP_RENAME_UNLOCK] = {.handler = op_rename_unlock, .node_only = true},
+	[OP_CHUNK_PURGE] = {.start = chunk_purge_start, .node_only = true},
+};
+
+bool shard_owns(void *ctx, uint16_t bucket)
+{
+	const struct shard *s = ctx;
+
+	return bucket < s->map->bucket_count &&
+	       s->map->buckets[bucket].primary == s->number;
+}
+
+static bool shard_is_open(void *ctx, ino_id ino)
+{
+	const struct shard *s = ctx;
+
+	return open_table_has(s->opens, ino);
+}
+
+static void shard_unlocked(void *ctx)
+{
+	((struct shard *)ctx)->rerun_parked = true;
+}
+
+static void shard_room(void *ctx)
+{
+	((struct shard *)ctx)->rerun_room = true;
+}
+
+void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call *c)
+{
+	batch_reset(&s->batch);
+	*c = (struct meta_call){
+		.cred = cred, .now_ns = env_wall_ns(s->env), .batch = &s->batch};
+}
+
+/* --- exec ----------------------------------------------------------------------------- */
+
+struct exec *exec_new(struct shard *s, struct request *req)
+{
+	struct exec *x = mem_zalloc(sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->s = s;
+	x->req = req;
+	list_init(&x->link);
+	list_push_back(&s->execs, &x->all_link);
+	return x;
+}
+
+void exec_finish_now(struct exec *x, int status)
+{
+	struct shard *s = x->s;
+	struct request *req = x->req;
+
+	if (x->begun && s->store)
+		exec_abort(x);
+	if (x->io)
+		io_free(x->io);
+	if (x->txn)
+		txn_exec_gone(x);
+	if (status == 0 && x->opened && req)
+		status = open_table_add(s->opens, req->session, x->opened);
+	list_remove(&x->link);
+	list_remove(&x->all_link);
+	mem_free(x);
+	if (req)
+		req->done(req, status);
+}
+
+static void exec_barrier_done(struct store_barrier *b, int status)
+{
+	struct exec *x = container_of(b, struct exec, barrier);
+
+	exec_finish_now(x, status ? -EIO : x->status);
+}
+
+void exec_finish(struct exec *x, int status)
+{
+	struct shard *s = x->s;
+
+	if (x->begun)
+		exec_abort(x);
+	if (s->closing || store_error(s->store) != 0) {
+		exec_finish_now(x, status ? status : -EIO);
+		return;
+	}
+	if (store_durable_sequence(s->store) == store_committed_sequence(s->store)) {
+		exec_finish_now(x, status);
+		return;
+	}
+	x->status = status;
+	x->barrier.done = exec_barrier_done;
+	store_barrier(s->store, &x->barrier);
+}
+
+void exec_wait(struct exec *x, struct list *queue)
+{
+	if (x->begun)
+		exec_abort(x);
+	list_remove(&x->link);
+	list_push_back(queue, &x->link);
+}
+
+void exec_park(struct exec *x)
+{
+	if (x->parked_us == 0)
+		x->parked_us = env_now_us(x->s->env);
+	exec_wait(x, &x->s->parked);
+}
+
+int exec_begin(struct exec *x, uint16_t bucket, uint32_t block_count, bool deletes)
+{
+	struct shard *s = x->s;
+	int rc;
+
+	x->bucket = bucket;
+	x->record = (struct store_record){
+		.bucket = bucket,
+		.block_count = block_count,
+		.deletes = deletes,
+	};
+	rc = store_begin(s->store, &x->record);
+	if (rc == -EAGAIN) {
+		exec_wait(x, &s->room);
+		return -EINPROGRESS;
+	}
+	x->begun = rc == 0;
+	return rc;
+}
+
+void exec_abort(struct exec *x)
+{
+	store_abort(x->s->store, &x->record);
+	x->begun = false;
+}
+
+/* The bucket's own log position rides in each of its records. */
+static void batch_put_lsn(struct batch *batch, uint16_t bucket, uint64_t lsn)
+{
+	uint8_t key[4] = {0x01, 0, 0, 'A'};
+	le64 value = le64_put(lsn);
+
+	be16_write(key + 1, bucket);
+	batch_put(batch, key, sizeof(key), &value, sizeof(value));
+}
+
+int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status))
+{
+	struct shard *s = x->s;
+	uint16_t bucket = x->bucket;
+	int rc;
+
+	x->record.bucket = bucket;
+	x->record.bucket_epoch = s->map->buckets[bucket].epoch;
+	x->record.lsn = s->lsn[bucket] + 1;
+	batch_put_lsn(&s->batch, bucket, x->record.lsn);
+	x->record.done = done;
+	rc = batch_error(&s->batch);
+	if (rc == 0)
+		rc = store_commit(s->store, &x->record, &s->batch);
+	if (rc == 0) {
+		x->begun = false;
+		s->lsn[bucket] = x->record.lsn;
+		s->pending[bucket] = store_committed_sequence(s->store);
+	} else {
+		exec_abort(x);
+		meta_batch_dropped(s->meta);
+	}
+	batch_reset(&s->batch);
+	return rc;
+}
+
+static void exec_committed(struct store_record *r, int status)
+{
+	exec_finish_now(container_of(r, struct exec, record), status);
+}
+
+void exec_conclude(struct exec *x, int rc)
+{
+	struct shard *s = x->s;
+	uint64_t txid;
+	bool unlock;
+
+	if (rc == 0)
+		rc = batch_error(&s->batch);
+	if (rc < 0) {
+		if (s->batch.count > 0 || batch_error(&s->batch))
+			meta_batch_dropped(s->meta);
+		batch_reset(&s->batch);
+		if (rc == -EINPROGRESS)
+			exec_park(x);
+		else
+			exec_finish(x, rc);
+		return;
+	}
+	if (s->batch.count == 0) {
+		exec_finish(x, 0);
+		return;
+	}
+	if (!x->begun) {
+		/* It had to change something, and there was no room to. */
+		meta_batch_dropped(s->meta);
+		batch_reset(&s->batch);
+		exec_finish(x, -ENOSPC);
+		return;
+	}
+	txid = x->txid;
+	unlock = x->unlock;
+	rc = exec_commit(x, exec_committed);
+	if (rc < 0 && x->prepared)
+		unlock = true;
+	if (unlock)
+		meta_unlock(s->meta, txid);
+	if (rc < 0)
+		exec_finish(x, rc);
+}
+
+static void exec_run_plain(struct exec *x)
+{
+	struct shard *s = x->s;
+	struct meta_call c;
+
+	if (x->op->writes) {
+		int rc = exec_begin(x, x->req->bucket, 0, x->op->deletes);
+
+		if (rc == -EINPROGRESS)
+			return;
+		/* Full: it may still turn out to change nothing. */
+		if (rc < 0 && rc != -ENOSPC) {
+			exec_finish(x, rc);
+			return;
+		}
+	}
+	shard_call_init(s, &x->req->cred, &c);
+	x->req->reply_size = 0;
+	x->req->reply_data_size = 0;
+	x->opened = 0;
+	x->bucket = x->req->bucket;
+	exec_conclude(x, x->op->handler(x, &c));
+}
+
+void exec_start(struct exec *x)
+{
+	if (x->s->closing || store_error(x->s->store) != 0)
+		exec_finish_now(x, -EIO);
+	else if (x->op->start)
+		x->op->start(x);
+	else
+		exec_run_plain(x);
+}
+
+uint64_t exec_timeout_ms(const struct exec *x)
+{
+	uint64_t now = env_now_us(x->s->env);
+	uint64_t deadline = x->req ? x->req->deadline_us : now + 5000000;
+
+	return deadline > now ? (deadline - now) / 1000 + 1 : 1;
+}
+
+/* --- requests ----------------------------------------------------------------------------- */
+
+void shard_handle(struct shard *s, struct request *req)
+{
+	const struct op_desc *op = req->op < OP_MAX ? &ops[req->op] : NULL;
+	struct exec *x;
+
+	s->requests++;
+	if (!op || (!op->handler && !op->start)) {
+		req->done(req, -EOPNOTSUPP);
+		return;
+	}
+	if (op->root_only && req->cred.uid != 0) {
+		req->done(req, -EPERM);
+		return;
+	}
+	if (!(req->flags & HEAD_TO_SHARD) && !shard_owns(s, req->bucket)) {
+		/* An older or newer map than ours. */
+		req->done(req, -EREMCHG);
+		return;
+	}
+	if (s->closing || store_error(s->store) != 0) {
+		req->done(req, -EIO);
+		return;
+	}
+	x = exec_new(s, req);
+	if (!x) {
+		req->done(req, -ENOMEM);
+		return;
+	}
+	x->op = op;
+	exec_start(x);
+}
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+static void queue_rerun(struct list *queue)
+{
+	struct list ready;
+
+	list_init(&ready);
+	list_splice_back(&ready, queue);
+	while (!list_empty(&ready)) {
+		struct exec *x = list_first(&ready, struct exec, link);
+
+		list_remove(&x->link);
+		exec_start(x);
+	}
+}
+
+static void parked_expire(struct shard *s)
+{
+	uint64_t now = env_now_us(s->env);
+
+	list_for_each(it, tmp, &s->parked)
+	{
+		struct exec *x = container_of(it, struct exec, link);
+
+		if (x->req && x->req->deadline_us <= now)
+			exec_finish_now(x, -ETIMEDOUT);
+	}
+}
+
+uint64_t shard_poll(struct shard *s)
+{
+	uint64_t next_us = UINT64_MAX;
+
+	if (store_error(s->store) != 0)
+		return next_us;
+	for (unsigned turns = 0; turns < 8; turns++) {
+		if (s->rerun_parked) {
+			s->rerun_parked = false;
+			queue_rerun(&s->parked);
+		} else if (s->rerun_room) {
+			s->rerun_room = false;
+			queue_rerun(&s->room);
+		} else if (s->rerun_chunks) {
+			s->rerun_chunks = false;
+			queue_rerun(&s->chunk_waiters);
+		} else if (s->rerun_buffers) {
+			s->rerun_buffers = false;
+			queue_rerun(&s->buffers);
+		} else {
+			break;
+		}
+	}
+	parked_expire(s);
+	if (!list_empty(&s->parked))
+		next_us = 20000;
+	txn_poll(s, &next_us);
+	purge_poll(s, &next_us);
+	if (s->rerun_parked || s->rerun_room || s->rerun_chunks || s->rerun_buffers)
+		next_us = 0;
+	return next_us;
+}
+
+void shard_session_end(struct shard *s, uint64_t session)
+{
+	open_table_end(s->opens, session);
+	purge_kick(s);
+}
+
+void shard_map_set(struct shard *s, const struct map *map)
+{
+	s->map = map;
+}
+
+void shard_process_stats_set(struct shard *s, const struct shard_process_stats *ps)
+{
+	s->process = *ps;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int lsn_load(struct shard *s)
+{
+	struct buf value;
+	int rc = 0;
+
+	buf_init(&value);
+	for (uint32_t b = 0; b < s->map->bucket_count && rc == 0; b++) {
+		uint8_t key[4] = {0x01, 0, 0, 'A'};
+		le64 lsn;
+
+		if (!shard_owns(s, (uint16_t)b))
+			continue;
+		be16_write(key + 1, (uint16_t)b);
+		buf_reset(&value);
+		rc = kv_get(s->kv, key, sizeof(key), &value);
+		if (rc == -ENOENT) {
+			rc = 0;
+			continue;
+		}
+		if (rc == 0 && value.size_bytes != sizeof(lsn))
+			rc = -EUCLEAN;
+		if (rc == 0) {
+			memcpy(&lsn, value.data, sizeof(lsn));
+			s->lsn[b] = le64_get(lsn);
+		}
+	}
+	buf_release(&value);
+	return rc;
+}
+
+static void root_made(struct store_record *r, int status)
+{
+	exec_finish_now(container_of(r, struct exec, record), status);
+}
+
+/* The first filesystem's root is WFS_ROOT_INO and comes into being with its bucket. */
+static int root_ensure(struct shard *s)
+{
+	static const struct cred root_cred;
+	struct meta_call c;
+	struct attr attr;
+	struct exec *x;
+	ino_id ino;
+	int rc;
+
+	if (!shard_owns(s, ino_bucket(WFS_ROOT_INO)))
+		return 0;
+	rc = meta_getattr(s->meta, WFS_ROOT_INO, &attr);
+	if (rc != -ESTALE)
+		return rc;
+	x = exec_new(s, NULL);
+	if (!x)
+		return -ENOMEM;
+	rc = exec_begin(x, ino_bucket(WFS_ROOT_INO), 0, false);
+	if (rc == 0) {
+		shard_call_init(s, &root_cred, &c);
+		rc = meta_make_root(s->meta, &c, ino_bucket(WFS_ROOT_INO),
+			s->map->filesystem_count ? s->map->filesystems[0].fsid : 1, &ino);
+	}
+	if (rc == 0)
+		rc = exec_commit(x, root_made);
+	if (rc < 0)
+		exec_finish_now(x, rc);
+	return rc;
+}
+
+static int shard_init(struct shard *s)
+{
+	struct meta_options mo = {
+		.kv = s->kv,
+		.env = s->env,
+		.bucket_count = s->map->bucket_count,
+		.owns = shard_owns,
+		.is_open = shard_is_open,
+		.ctx = s,
+	};
+	int rc;
+
+	s->lsn = mem_zalloc(sizeof(*s->lsn) * s->map->bucket_count);
+	s->pending = mem_zalloc(sizeof(*s->pending) * s->map->bucket_count);
+	if (!s->lsn || !s->pending)
+		return -ENOMEM;
+	rc = open_table_new(&s->opens);
+	if (rc == 0)
+		rc = meta_new(&mo, &s->meta);
+	if (rc == 0)
+		rc = lsn_load(s);
+	if (rc == 0)
+		rc = purge_new(s);
+	if (rc < 0)
+		return rc;
+	meta_on_unlock(s->meta, shard_unlocked, s);
+	store_on_room(s->store, shard_room, s);
+	rc = txn_recover(s);
+	if (rc == 0)
+		rc = root_ensure(s);
+	purge_kick(s);
+	return rc;
+}
+
+int shard_new(const struct shard_options *opt, struct shard **shard_out)
+{
+	struct shard *s = mem_zalloc(sizeof(*s));
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	s->env = opt->env;
+	s->store = opt->store;
+	s->kv = opt->kv;
+	s->map = opt->map;
+	s->number = opt->number;
+	s->send = opt->send;
+	s->ctx = opt->ctx;
+	s->start_us = env_now_us(s->env);
+	batch_init(&s->batch);
+	list_init(&s->execs);
+	list_init(&s->parked);
+	list_init(&s->room);
+	list_init(&s->chunks);
+	list_init(&s->chunk_waiters);
+	list_init(&s->buffers);
+	list_init(&s->txns);
+	list_init(&s->intents);
+	rc = shard_init(s);
+	if (rc < 0) {
+		s->store = NULL; /* the caller's still */
+		shard_free(s);
+		return rc;
+	}
+	*shard_out = s;
+	return 0;
+}
+
+void shard_stop(struct shard *s)
+{
+	struct store *store = s ? s->store : NULL;
+
+	if (!store)
+		return;
+	s->closing = true;
+	store_close(store);
+	s->store = NULL;
+	while (!list_empty(&s->execs))
+		exec_finish_now(list_first(&s->execs, struct exec, all_link), -EIO);
+}
+
+void shard_free(struct shard *s)
+{
+	if (!s)
+		return;
+	shard_stop(s);
+	txn_free_all(s);
+	purge_free(s);
+	open_table_free(s->opens);
+	meta_free(s->meta);
+	batch_release(&s->batch);
+	mem_free(s->lsn);
+	mem_free(s->pending);
+	mem_free(s);
+}

@@ -1,0 +1,202 @@
+/*
+ * The inside of a shard.
+ *
+ * A request becomes a struct exec, which lives until the answer:
+ *
+ *   exec_start -> [parked: an inode is locked] -> [waits for room in the log]
+ *     -> handler builds a batch -> store_commit -> durable -> request done
+ *                `- nothing to change: store_barrier -> request done
+ *
+ * Handlers are plain functions that run to the end (shard.c has the table). Only file
+ * data (data.c), transactions (txn.c) and purges (purge.c) go on after waiting for
+ * something, as small state machines of their own.
+ */
+#ifndef WFS_SHARD_IMPL_H
+#define WFS_SHARD_IMPL_H
+
+#include "core/shard/shard.h"
+#include "meta/meta.h"
+#include "meta/part.h"
+
+struct open_table;
+struct txn;
+struct purge;
+
+struct exec {
+	struct shard *s;
+	struct request *req; /* NULL: the shard's own work */
+	const struct op_desc *op;
+	struct list link;    /* parked, room or chunk queue; all (s->execs) by all_link */
+	struct list all_link;
+	struct store_record record;
+	struct store_barrier barrier;
+	int status;
+	uint64_t parked_us;  /* since when; 0: not */
+	uint16_t bucket;     /* whose record it will be: where a walk ended */
+	bool begun;          /* store_begin without commit or abort yet */
+	ino_id opened;       /* counted in the open table if all goes well */
+	struct io *io;       /* data.c */
+	struct txn *txn;     /* txn.c, coordinator */
+	struct exec *partner; /* data.c: whose second record this is */
+	uint64_t txid;        /* participant: what it prepares or resolves */
+	bool unlock;          /* release txid's locks when committed */
+	bool prepared;        /* or when that fails */
+};
+
+struct op_desc {
+	const char *name;
+	/* Runs at once; builds into s->batch, the reply into req->reply. */
+	int (*handler)(struct exec *x, struct meta_call *c);
+	/* Or: takes the exec over, and ends it with exec_finish. */
+	void (*start)(struct exec *x);
+	bool writes;  /* may build a batch */
+	bool deletes; /* only frees space */
+	bool node_only;
+	bool root_only;
+};
+
+struct shard {
+	struct env *env;
+	struct store *store;
+	struct kv *kv;
+	const struct map *map;
+	struct meta *meta;
+	uint32_t number;
+	void (*send)(void *ctx, struct rpc_call *call);
+	void *ctx;
+
+	struct batch batch; /* scratch of the handler that runs */
+	uint64_t *lsn;      /* per bucket: of its last record */
+	uint64_t *pending;  /* per bucket: store sequence of its last record */
+
+	struct list execs;  /* all */
+	struct list parked; /* on a locked inode */
+	struct list room;   /* for the log */
+	struct list chunks; /* execs in read-modify-write, which own their chunk */
+	struct list chunk_waiters;
+	struct list buffers; /* for a data buffer */
+	bool rerun_parked;
+	bool rerun_room;
+	bool rerun_chunks;
+	bool rerun_buffers;
+
+	struct open_table *opens;
+	struct list txns;         /* coordinated here */
+	struct list intents;      /* prepared here, in doubt */
+	uint64_t rename_txid;     /* who holds the rename lock; 0: nobody */
+	uint64_t rename_until_us;
+	struct purge *purge;
+	bool closing;
+
+	uint64_t start_us;
+	uint64_t requests;
+	uint64_t read_bytes;
+	uint64_t write_bytes;
+	struct shard_process_stats process;
+};
+
+bool shard_owns(void *ctx, uint16_t bucket);
+void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call *c);
+
+/* --- exec (shard.c) ------------------------------------------------------------------- */
+
+struct exec *exec_new(struct shard *s, struct request *req);
+void exec_start(struct exec *x);
+/* Answer and free, once what it saw or did is durable. */
+void exec_finish(struct exec *x, int status);
+/* The same, whatever is durable (the log failed, or nothing was touched). */
+void exec_finish_now(struct exec *x, int status);
+/* Run again from exec_start when locks are released. */
+void exec_park(struct exec *x);
+void exec_wait(struct exec *x, struct list *queue);
+/* store_begin for block_count blocks: 0, or -EINPROGRESS when x now waits for room (it
+ * will be started again), or errno. */
+int exec_begin(struct exec *x, uint16_t bucket, uint32_t block_count, bool deletes);
+void exec_abort(struct exec *x);
+/*
+ * Commit s->batch as the record begun. done() is called when durable; the batch is empty
+ * afterwards. On failure the record is aborted.
+ */
+int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status));
+/* The end of every plain handler: commit or barrier or park or error. */
+void exec_conclude(struct exec *x, int rc);
+uint64_t exec_timeout_ms(const struct exec *x);
+
+/* --- reply bodies (name.c) --------------------------------------------------------------- */
+
+void wire_attr_put(struct wire_attr *out, const struct attr *attr);
+void wire_attr_take(const struct wire_attr *in, struct attr *attr_out);
+
+/* --- handlers ------------------------------------------------------------------------------ */
+
+int op_walk(struct exec *x, struct meta_call *c);
+int op_open(struct exec *x, struct meta_call *c);
+int op_setattr_plain(struct exec *x, struct meta_call *c);
+int op_mknod(struct exec *x, struct meta_call *c);
+int op_symlink(struct exec *x, struct meta_call *c);
+int op_readlink(struct exec *x, struct meta_call *c);
+int op_getxattr(struct exec *x, struct meta_call *c);
+int op_setxattr(struct exec *x, struct meta_call *c);
+int op_listxattr(struct exec *x, struct meta_call *c);
+int op_removexattr(struct exec *x, struct meta_call *c);
+int op_readdir(struct exec *x, struct meta_call *c);
+int op_close(struct exec *x, struct meta_call *c);
+int op_extend(struct exec *x, struct meta_call *c);
+int op_append(struct exec *x, struct meta_call *c);
+int op_shard_stats(struct exec *x, struct meta_call *c);
+int op_session_end(struct exec *x, struct meta_call *c);
+int op_scan(struct exec *x, struct meta_call *c);
+int op_make_root(struct exec *x, struct meta_call *c);
+int op_entry(struct exec *x, struct meta_call *c);
+int op_prepare(struct exec *x, struct meta_call *c);
+int op_resolve(struct exec *x, struct meta_call *c);
+int op_txn_status(struct exec *x, struct meta_call *c);
+int op_rename_lock(struct exec *x, struct meta_call *c);
+int op_rename_unlock(struct exec *x, struct meta_call *c);
+int op_ping(struct exec *x, struct meta_call *c);
+
+/*
+ * Walk for a path operation and begin its reply. 1: carry the operation out on w->ino
+ * (WALK_PARENT: on name in directory w->ino); 0: the reply says how to go on; or errno.
+ */
+int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
+	struct walk *w);
+/* The pieces of a path operation's body. */
+const char *path_of(const struct exec *x, size_t fixed_size, size_t *size_out);
+const char *extra_of(const struct exec *x, size_t fixed_size, size_t *size_out);
+void path_reply(struct exec *x, const struct attr *attr, unsigned flags);
+
+/* --- file data (data.c) ------------------------------------------------------------------------ */
+
+void read_start(struct exec *x);
+void write_start(struct exec *x);
+void setattr_start(struct exec *x);
+void chunk_purge_start(struct exec *x);
+void io_free(struct io *io);
+
+/* --- open files (opens.c) ------------------------------------------------------------------------ */
+
+int open_table_new(struct open_table **table_out);
+void open_table_free(struct open_table *t);
+int open_table_add(struct open_table *t, uint64_t session, ino_id ino);
+/* True when nobody holds ino open any more. */
+bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino);
+void open_table_end(struct open_table *t, uint64_t session);
+bool open_table_has(const struct open_table *t, ino_id ino);
+
+/* --- transactions (txn.c, plan.c) ------------------------------------------------------------------ */
+
+void txn_start(struct exec *x);     /* MKDIR, UNLINK, RMDIR, LINK, RENAME */
+void txn_poll(struct shard *s, uint64_t *next_us);
+int txn_recover(struct shard *s);
+void txn_free_all(struct shard *s);
+void txn_exec_gone(struct exec *x); /* the request it served was answered */
+
+/* --- purges (purge.c) ----------------------------------------------------------------------------------- */
+
+int purge_new(struct shard *s);
+void purge_free(struct shard *s);
+void purge_kick(struct shard *s); /* there may be a job */
+void purge_poll(struct shard *s, uint64_t *next_us);
+
+#endif

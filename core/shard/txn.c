@@ -1,0 +1,842 @@
+/*
+ * Transactions: driving the parts of core/shard/plan.c to a common end.
+ *
+ * The coordinator's record with the decision is the commit point; it is answered when
+ * that record is durable, while the participants still hold their locks, so nobody sees
+ * the one side without the other. meta/part.h tells the protocol, core/shard/txn.h draws
+ * the states.
+ */
+#include "core/shard/txn.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+#define RETRY_MIN_US       1000u
+#define RETRY_SPREAD_US    8000u
+#define RESOLVE_RETRY_US   250000u
+#define STALE_TRIES        16
+#define INTENT_PATIENCE_US 2000000u
+#define INTENT_ASK_US      1000000u
+#define ABORT_TIMEOUT_MS   1000u
+
+/* A part prepared here whose outcome is not known yet. */
+struct intent_watch {
+	struct list link;
+	struct shard *s;
+	uint64_t txid;
+	uint16_t bucket;
+	uint64_t ask_us; /* when to ask the coordinator */
+	bool asking;
+	bool commit;     /* the outcome, once own_resolve runs */
+	struct rpc_call call;
+};
+
+static const struct cred root_cred;
+
+static void txn_advance(struct txn *t, int rc);
+static void txn_decide(struct txn *t);
+static void txn_abort(struct txn *t, int status);
+static void resolve_send_all(struct txn *t, bool commit);
+
+static void soon(uint64_t *next_us, uint64_t now, uint64_t at)
+{
+	uint64_t wait = at > now ? at - now : 0;
+
+	if (wait < *next_us)
+		*next_us = wait;
+}
+
+/* --- life ----------------------------------------------------------------------------- */
+
+static struct txn *txn_new(struct shard *s, struct exec *x)
+{
+	struct txn *t = mem_zalloc(sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->s = s;
+	t->x = x;
+	list_push_back(&s->txns, &t->link);
+	for (uint32_t i = 0; i < TXN_PARTS_MAX; i++)
+		t->calls[i].t = t;
+	return t;
+}
+
+static void txn_free(struct txn *t)
+{
+	if (t->x)
+		t->x->txn = NULL;
+	list_remove(&t->link);
+	mem_free(t);
+}
+
+static bool txn_busy(const struct txn *t)
+{
+	for (uint32_t i = 0; i < TXN_PARTS_MAX; i++)
+		if (t->calls[i].busy)
+			return true;
+	return false;
+}
+
+static uint64_t txid_new(struct shard *s, uint16_t bucket)
+{
+	return ((uint64_t)bucket << 48) | (env_random(s->env) >> 16) | 1;
+}
+
+void txn_send(struct txn *t, uint32_t i, uint16_t op, uint16_t bucket, const void *body,
+	uint32_t body_size,
+	void (*done)(struct rpc_call *call, int status, const void *reply,
+		uint32_t reply_size, uint32_t reply_data_size))
+{
+	struct txn_call *tc = &t->calls[i];
+	uint64_t timeout_ms = ABORT_TIMEOUT_MS;
+
+	if (t->x)
+		timeout_ms = exec_timeout_ms(t->x);
+	if (timeout_ms > t->s->map->timeout_ms)
+		timeout_ms = t->s->map->timeout_ms;
+	tc->call = (struct rpc_call){
+		.op = op,
+		.bucket = bucket,
+		.session = t->x ? t->x->req->session : 0,
+		.slot = t->x ? t->x->req->slot : 0,
+		.seq = t->x ? t->x->req->seq : 0,
+		.timeout_ms = (uint32_t)timeout_ms,
+		.cred = op == OP_PREPARE ? &t->x->req->cred : &root_cred,
+		.body = body,
+		.body_size = body_size,
+		.done = done,
+	};
+	tc->busy = true;
+	t->s->send(t->s->ctx, &tc->call);
+}
+
+/* --- the rename lock ---------------------------------------------------------------------- */
+
+static void ignore_done(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	(void)status;
+	(void)reply;
+	(void)reply_size;
+	(void)reply_data_size;
+	mem_free(call);
+}
+
+/* Best effort: the lock expires by itself. */
+static void rename_unlock(struct txn *t)
+{
+	struct wire_txn body = {.txid = le64_put(t->txid)};
+	struct rpc_call *call;
+
+	if (!t->rename_locked)
+		return;
+	t->rename_locked = false;
+	call = mem_zalloc(sizeof(*call));
+	if (!call)
+		return;
+	*call = (struct rpc_call){
+		.op = OP_RENAME_UNLOCK,
+		.bucket = ino_bucket(WFS_ROOT_INO),
+		.timeout_ms = ABORT_TIMEOUT_MS,
+		.cred = &root_cred,
+		.body = &body,
+		.body_size = sizeof(body),
+		.done = ignore_done,
+	};
+	t->s->send(t->s->ctx, call);
+}
+
+int op_rename_lock(struct exec *x, struct meta_call *c)
+{
+	const struct wire_txn *wt = x->req->body;
+	struct shard *s = x->s;
+	uint64_t now = env_now_us(s->env);
+
+	(void)c;
+	if (s->rename_txid && s->rename_txid != le64_get(wt->txid) &&
+		now < s->rename_until_us)
+		return -EAGAIN;
+	s->rename_txid = le64_get(wt->txid);
+	s->rename_until_us = now + 2000ull * s->map->timeout_ms;
+	return 0;
+}
+
+int op_rename_unlock(struct exec *x, struct meta_call *c)
+{
+	const struct wire_txn *wt = x->req->body;
+
+	(void)c;
+	if (x->s->rename_txid == le64_get(wt->txid))
+		x->s->rename_txid = 0;
+	return 0;
+}
+
+/* --- ends ----------------------------------------------------------------------------------- */
+
+/* Answer without a decision. */
+static void txn_fail(struct txn *t, int rc)
+{
+	struct exec *x = t->x;
+
+	rename_unlock(t);
+	txn_free(t);
+	if (rc == -EINPROGRESS)
+		exec_park(x);
+	else
+		exec_finish(x, rc);
+}
+
+static void txn_retry(struct txn *t, int rc)
+{
+	uint64_t now = env_now_us(t->s->env);
+
+	rename_unlock(t);
+	if (now >= t->x->req->deadline_us) {
+		txn_fail(t, -ETIMEDOUT);
+		return;
+	}
+	if (rc == -ESTALE && ++t->error > STALE_TRIES) {
+		txn_fail(t, -ENOENT);
+		return;
+	}
+	t->stage = TXN_RETRY;
+	t->retry_us = now + RETRY_MIN_US + env_random(t->s->env) % RETRY_SPREAD_US;
+}
+
+/* An exec ends while its transaction is there: the shard closes, or the log failed. */
+void txn_exec_gone(struct exec *x)
+{
+	struct txn *t = x->txn;
+
+	x->txn = NULL;
+	t->x = NULL;
+	if (t->stage != TXN_RESOLVE && !txn_busy(t))
+		txn_free(t);
+}
+
+static void mkdir_reply(struct txn *t)
+{
+	struct request *req = t->x->req;
+
+	if (req->op == OP_MKDIR) {
+		path_reply(t->x, &t->new_dir, WIRE_WALK_CREATED);
+		((struct wire_walk_reply *)req->reply)->end = WALK_DONE;
+	} else if (req->op == OP_RENAME) {
+		req->reply_size = 0;
+	}
+}
+
+/* --- one bucket: one record --------------------------------------------------------------------- */
+
+static void single_committed(struct store_record *r, int status)
+{
+	struct exec *x = container_of(r, struct exec, record);
+
+	exec_finish_now(x, status);
+}
+
+static bool part_deletes(const struct exec *x)
+{
+	return x->req->op == OP_UNLINK || x->req->op == OP_RMDIR;
+}
+
+/* Build and commit the coordinator's part, alone or with the decision. */
+static int own_part_commit(struct txn *t, void (*done)(struct store_record *r, int status))
+{
+	struct shard *s = t->s;
+	struct exec *x = t->x;
+	uint16_t buckets[TXN_PARTS_MAX];
+	struct meta_call c;
+	bool purge = false;
+	int rc = exec_begin(x, t->parts[0].bucket, 0, part_deletes(x));
+
+	if (rc < 0)
+		return rc;
+	shard_call_init(s, &x->req->cred, &c);
+	c.now_ns = t->now_ns;
+	for (uint32_t i = 1; i < t->part_count; i++)
+		buckets[i - 1] = t->parts[i].bucket;
+	rc = meta_part_build(s->meta, &c, t->txid, &t->parts[0], NULL, &purge);
+	if (rc == 0 && t->part_count > 1)
+		rc = meta_decide(s->meta, c.batch, t->txid, buckets, t->part_count - 1);
+	if (rc == 0)
+		rc = exec_commit(x, done);
+	else
+		meta_batch_dropped(s->meta);
+	if (rc < 0 && x->begun)
+		exec_abort(x);
+	if (rc == 0 && purge)
+		purge_kick(s);
+	return rc;
+}
+
+static void txn_single(struct txn *t)
+{
+	int rc;
+
+	t->stage = TXN_DECIDE;
+	t->txid = 0;
+	mkdir_reply(t);
+	rc = own_part_commit(t, single_committed);
+	if (rc == 0 || rc == -EINPROGRESS) /* on its way, or waiting for room */
+		return;
+	if (rc == -EAGAIN)
+		txn_fail(t, -EINPROGRESS);
+	else if (rc == -ESTALE)
+		txn_retry(t, rc);
+	else
+		txn_fail(t, rc);
+}
+
+/* --- prepare ---------------------------------------------------------------------------------------- */
+
+static void part_prepared(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	struct txn_call *tc = container_of(call, struct txn_call, call);
+	struct txn *t = tc->t;
+	const struct wire_ino *wi = reply;
+
+	(void)reply_data_size;
+	tc->busy = false;
+	t->outstanding--;
+	if (!t->x) {
+		if (!txn_busy(t))
+			txn_free(t);
+		return;
+	}
+	if (status == 0 && t->x->req->op == OP_MKDIR) {
+		if (reply_size == sizeof(*wi))
+			t->new_dir.ino = le64_get(wi->ino);
+		else
+			status = -EIO;
+	}
+	/* A real refusal says more than "try again". */
+	if (status < 0 && (t->error >= 0 || t->error == -EAGAIN || t->error == -ESTALE))
+		t->error = status;
+	if (t->outstanding > 0)
+		return;
+	if (t->error < 0)
+		txn_abort(t, t->error);
+	else
+		txn_decide(t);
+}
+
+static void txn_prepare(struct txn *t)
+{
+	struct wire_txn head = {.txid = le64_put(t->txid),
+		.now_ns = le64_put((uint64_t)t->now_ns)};
+	struct buf body;
+	int rc = meta_lock(t->s->meta, t->txid, &t->parts[0]);
+
+	if (rc < 0) {
+		txn_fail(t, rc == -EAGAIN ? -EINPROGRESS : rc);
+		return;
+	}
+	t->stage = TXN_PREPARE;
+	t->error = 0;
+	t->outstanding = t->part_count - 1;
+	buf_init(&body);
+	for (uint32_t i = 1; i < t->part_count; i++) {
+		buf_reset(&body);
+		buf_append(&body, &head, sizeof(head));
+		rc = part_encode(&t->parts[i], &body);
+		if (rc == 0)
+			rc = buf_error(&body);
+		if (rc < 0) {
+			t->error = rc;
+			t->outstanding--;
+			continue;
+		}
+		t->calls[i].sent = true;
+		t->calls[i].resolved = false;
+		txn_send(t, i, OP_PREPARE, t->parts[i].bucket, body.data,
+			(uint32_t)body.size_bytes, part_prepared);
+	}
+	buf_release(&body);
+	if (t->outstanding == 0)
+		txn_abort(t, t->error);
+}
+
+/* --- decide -------------------------------------------------------------------------------------------- */
+
+static void txn_decided(struct store_record *r, int status)
+{
+	struct exec *x = container_of(r, struct exec, record);
+	struct txn *t = x->txn;
+
+	if (!t) {
+		exec_finish_now(x, status);
+		return;
+	}
+	rename_unlock(t);
+	x->txn = NULL;
+	t->x = NULL;
+	exec_finish_now(x, status);
+	if (status == 0)
+		resolve_send_all(t, true);
+	else
+		txn_free(t); /* the log failed: recovery will know */
+}
+
+static void txn_decide(struct txn *t)
+{
+	int rc;
+
+	t->stage = TXN_DECIDE;
+	for (uint32_t i = 0; i < t->parts[0].step_count; i++) {
+		struct step *step = &t->parts[0].steps[i];
+
+		if (step->type == STEP_ENTRY_INSERT && t->new_dir.ino)
+			step->ino = t->new_dir.ino;
+	}
+	mkdir_reply(t);
+	rc = own_part_commit(t, txn_decided);
+	if (rc == -EINPROGRESS)
+		return; /* waits for room; txn_start comes back here */
+	if (rc < 0) {
+		txn_abort(t, rc);
+		return;
+	}
+	t->stage = TXN_RESOLVE;
+	meta_unlock(t->s->meta, t->txid);
+}
+
+/* --- resolve, abort -------------------------------------------------------------------------------------- */
+
+static void forget_committed(struct store_record *r, int status)
+{
+	exec_finish_now(container_of(r, struct exec, record), status);
+}
+
+static void forget_start(struct exec *x)
+{
+	struct shard *s = x->s;
+	struct meta_call c;
+	int rc = exec_begin(x, txid_bucket(x->txid), 0, true);
+
+	if (rc == -EINPROGRESS)
+		return;
+	if (rc == 0) {
+		shard_call_init(s, &root_cred, &c);
+		rc = meta_forget(s->meta, c.batch, x->txid);
+		if (rc == 0)
+			rc = exec_commit(x, forget_committed);
+	}
+	/* A decision not forgotten is only told again after the next start. */
+	if (rc < 0)
+		exec_finish_now(x, rc);
+}
+
+static void txn_forget(struct txn *t)
+{
+	static const struct op_desc op = {.start = forget_start};
+	struct exec *x = exec_new(t->s, NULL);
+
+	if (x) {
+		x->op = &op;
+		x->txid = t->txid;
+		exec_start(x);
+	}
+	txn_free(t);
+}
+
+static void part_resolved(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	struct txn_call *tc = container_of(call, struct txn_call, call);
+	struct txn *t = tc->t;
+	bool all = true;
+
+	(void)reply;
+	(void)reply_size;
+	(void)reply_data_size;
+	tc->busy = false;
+	if (status == 0)
+		tc->resolved = true;
+	if (txn_busy(t))
+		return;
+	if (t->stage == TXN_ABORTING) {
+		int rc = t->error;
+
+		if (!t->x)
+			txn_free(t);
+		else if (rc == -EAGAIN || rc == -ESTALE) {
+			t->error = 0;
+			txn_retry(t, rc);
+		} else {
+			txn_fail(t, rc);
+		}
+		return;
+	}
+	for (uint32_t i = 1; i < t->part_count; i++)
+		all = all && t->calls[i].resolved;
+	if (all)
+		txn_forget(t);
+	else
+		t->retry_us = env_now_us(t->s->env) + RESOLVE_RETRY_US;
+}
+
+static void resolve_send_all(struct txn *t, bool commit)
+{
+	struct wire_txn body = {.txid = le64_put(t->txid),
+		.outcome = commit ? TXN_COMMIT : TXN_ABORT};
+
+	t->retry_us = UINT64_MAX;
+	for (uint32_t i = 1; i < t->part_count; i++)
+		if (!t->calls[i].resolved && !t->calls[i].busy)
+			txn_send(t, i, OP_RESOLVE, t->parts[i].bucket, &body,
+				sizeof(body), part_resolved);
+}
+
+static void txn_abort(struct txn *t, int status)
+{
+	meta_unlock(t->s->meta, t->txid);
+	t->stage = TXN_ABORTING;
+	t->error = status == -EINPROGRESS ? -EAGAIN : status;
+	for (uint32_t i = 1; i < t->part_count; i++)
+		t->calls[i].resolved = !t->calls[i].sent;
+	resolve_send_all(t, false);
+	if (!txn_busy(t)) {
+		/* Nothing had gone out. */
+		t->calls[0].busy = false;
+		part_resolved(&t->calls[0].call, 0, NULL, 0, 0);
+	}
+}
+
+/* --- planning --------------------------------------------------------------------------------------------- */
+
+static void txn_advance(struct txn *t, int rc)
+{
+	if (rc == 0)
+		rc = plan_next(t);
+	if (rc == 1)
+		return;
+	if (rc == 2) {
+		txn_fail(t, 0);
+	} else if (rc == -EAGAIN || rc == -ESTALE) {
+		txn_retry(t, rc);
+	} else if (rc < 0) {
+		txn_fail(t, rc);
+	} else if (t->part_count == 1) {
+		txn_single(t);
+	} else {
+		txn_prepare(t);
+	}
+}
+
+void txn_planned(struct txn *t, int status)
+{
+	if (!t->x)
+		txn_free(t);
+	else
+		txn_advance(t, status);
+}
+
+static void txn_begin(struct txn *t)
+{
+	int rc;
+
+	t->stage = TXN_PLAN;
+	memset(t->calls, 0, sizeof(t->calls));
+	for (uint32_t i = 0; i < TXN_PARTS_MAX; i++)
+		t->calls[i].t = t;
+	t->x->bucket = t->x->req->bucket;
+	rc = plan_begin(t);
+	if (rc == 0)
+		t->txid = txid_new(t->s, ino_bucket(t->from.dir));
+	txn_advance(t, rc);
+}
+
+void txn_start(struct exec *x)
+{
+	if (x->txn) {
+		/* It waited for room in the log, with everybody prepared. */
+		if (x->txn->part_count == 1)
+			txn_single(x->txn);
+		else
+			txn_decide(x->txn);
+		return;
+	}
+	x->txn = txn_new(x->s, x);
+	if (x->txn)
+		txn_begin(x->txn);
+	else
+		exec_finish(x, -ENOMEM);
+}
+
+/* --- participant --------------------------------------------------------------------------------------------- */
+
+static struct intent_watch *watch_find(struct shard *s, uint64_t txid, uint16_t bucket)
+{
+	list_for_each(it, tmp, &s->intents)
+	{
+		struct intent_watch *w = container_of(it, struct intent_watch, link);
+
+		if (w->txid == txid && w->bucket == bucket)
+			return w;
+	}
+	return NULL;
+}
+
+static int watch_add(struct shard *s, uint64_t txid, uint16_t bucket, uint64_t ask_us)
+{
+	struct intent_watch *w = watch_find(s, txid, bucket);
+
+	if (w)
+		return 0;
+	w = mem_zalloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->s = s;
+	w->txid = txid;
+	w->bucket = bucket;
+	w->ask_us = ask_us;
+	list_push_back(&s->intents, &w->link);
+	return 0;
+}
+
+static void watch_drop(struct intent_watch *w)
+{
+	if (!w)
+		return;
+	list_remove(&w->link);
+	/* The question under way frees it when it ends. */
+	if (!w->asking)
+		mem_free(w);
+	else
+		w->txid = 0;
+}
+
+int op_prepare(struct exec *x, struct meta_call *c)
+{
+	const struct wire_txn *wt = x->req->body;
+	struct wire_ino *reply = x->req->reply;
+	uint64_t txid = le64_get(wt->txid);
+	struct part part;
+	ino_id new_ino = 0;
+	int rc = part_decode(wt + 1, x->req->body_size - sizeof(*wt), &part);
+
+	if (rc < 0 || part.bucket != x->req->bucket || txid == 0)
+		return -EPROTO;
+	c->now_ns = (int64_t)le64_get(wt->now_ns);
+	rc = watch_add(x->s, txid, part.bucket,
+		env_now_us(x->s->env) + INTENT_PATIENCE_US);
+	if (rc == 0)
+		rc = meta_prepare(x->s->meta, c, txid, &part, &new_ino);
+	if (rc == -EINPROGRESS)
+		rc = -EAGAIN; /* nobody waits while it is waited for */
+	if (rc < 0)
+		return rc;
+	x->txid = txid;
+	x->prepared = true;
+	*reply = (struct wire_ino){.ino = le64_put(new_ino)};
+	x->req->reply_size = sizeof(*reply);
+	return 0;
+}
+
+static int resolve(struct exec *x, struct meta_call *c, uint64_t txid, uint16_t bucket,
+	bool commit)
+{
+	bool purge = false;
+	int rc = meta_resolve(x->s->meta, c->batch, bucket, txid, commit, &purge);
+
+	if (rc == -ENOENT)
+		rc = 0;
+	if (rc < 0)
+		return rc;
+	watch_drop(watch_find(x->s, txid, bucket));
+	x->txid = txid;
+	x->unlock = true;
+	if (purge)
+		purge_kick(x->s);
+	return 0;
+}
+
+int op_resolve(struct exec *x, struct meta_call *c)
+{
+	const struct wire_txn *wt = x->req->body;
+
+	return resolve(x, c, le64_get(wt->txid), x->req->bucket,
+		wt->outcome == TXN_COMMIT);
+}
+
+int op_txn_status(struct exec *x, struct meta_call *c)
+{
+	const struct wire_txn *wt = x->req->body;
+	struct wire_txn *reply = x->req->reply;
+	uint64_t txid = le64_get(wt->txid);
+	int rc = meta_decision(x->s->meta, txid);
+
+	(void)c;
+	if (rc < 0)
+		return rc;
+	*reply = (struct wire_txn){
+		.txid = wt->txid, .outcome = rc == 1 ? TXN_COMMIT : TXN_ABORT};
+	list_for_each(it, tmp, &x->s->txns)
+	{
+		struct txn *t = container_of(it, struct txn, link);
+
+		if (rc == 0 && t->txid == txid &&
+			(t->stage == TXN_PREPARE || t->stage == TXN_DECIDE))
+			reply->outcome = TXN_PENDING;
+	}
+	x->req->reply_size = sizeof(*reply);
+	return 0;
+}
+
+static void own_resolve_start(struct exec *x)
+{
+	struct meta_call c;
+	int rc = exec_begin(x, x->bucket, 0, true);
+
+	if (rc == -EINPROGRESS)
+		return;
+	if (rc < 0) {
+		exec_finish_now(x, rc);
+		return;
+	}
+	shard_call_init(x->s, &root_cred, &c);
+	exec_conclude(x, resolve(x, &c, x->txid, x->bucket, x->status == TXN_COMMIT));
+}
+
+static void own_resolve(struct shard *s, uint64_t txid, uint16_t bucket, uint8_t outcome)
+{
+	static const struct op_desc op = {.start = own_resolve_start};
+	struct exec *x = exec_new(s, NULL);
+
+	if (!x)
+		return; /* it will be asked again */
+	x->op = &op;
+	x->txid = txid;
+	x->bucket = bucket;
+	x->status = outcome;
+	exec_start(x);
+}
+
+static void watch_told(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	struct intent_watch *w = container_of(call, struct intent_watch, call);
+	const struct wire_txn *wt = reply;
+	struct shard *s = w->s;
+
+	(void)reply_data_size;
+	w->asking = false;
+	if (w->txid == 0) {
+		mem_free(w);
+		return;
+	}
+	w->ask_us = env_now_us(s->env) + INTENT_ASK_US;
+	if (status == 0 && reply_size == sizeof(*wt) && wt->outcome != TXN_PENDING)
+		own_resolve(s, w->txid, w->bucket, wt->outcome);
+}
+
+static void watch_ask(struct intent_watch *w)
+{
+	struct wire_txn body = {.txid = le64_put(w->txid)};
+
+	w->asking = true;
+	w->call = (struct rpc_call){
+		.op = OP_TXN_STATUS,
+		.bucket = txid_bucket(w->txid),
+		.timeout_ms = w->s->map->timeout_ms,
+		.cred = &root_cred,
+		.body = &body,
+		.body_size = sizeof(body),
+		.done = watch_told,
+	};
+	w->s->send(w->s->ctx, &w->call);
+}
+
+/* --- the loop, recovery ----------------------------------------------------------------------------------------- */
+
+void txn_poll(struct shard *s, uint64_t *next_us)
+{
+	uint64_t now;
+
+	if (list_empty(&s->txns) && list_empty(&s->intents))
+		return;
+	now = env_now_us(s->env);
+	list_for_each(it, tmp, &s->txns)
+	{
+		struct txn *t = container_of(it, struct txn, link);
+
+		if (t->stage != TXN_RETRY && t->stage != TXN_RESOLVE)
+			continue;
+		if (t->retry_us > now) {
+			soon(next_us, now, t->retry_us);
+			continue;
+		}
+		if (t->stage == TXN_RETRY)
+			txn_begin(t);
+		else
+			resolve_send_all(t, true);
+		*next_us = 0;
+		break; /* the list may have changed under us */
+	}
+	list_for_each(it, tmp, &s->intents)
+	{
+		struct intent_watch *w = container_of(it, struct intent_watch, link);
+
+		if (w->asking)
+			continue;
+		if (w->ask_us <= now)
+			watch_ask(w);
+		else
+			soon(next_us, now, w->ask_us);
+	}
+}
+
+struct recovery {
+	struct shard *s;
+	int rc;
+};
+
+static void txn_found(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
+	const uint16_t *buckets, uint32_t bucket_count)
+{
+	struct recovery *rec = ctx;
+	struct txn *t;
+
+	if (rec->rc < 0)
+		return;
+	if (role == TXN_PARTICIPANT) {
+		rec->rc = watch_add(rec->s, txid, bucket, env_now_us(rec->s->env));
+		return;
+	}
+	t = txn_new(rec->s, NULL);
+	if (!t) {
+		rec->rc = -ENOMEM;
+		return;
+	}
+	t->txid = txid;
+	t->stage = TXN_RESOLVE;
+	t->part_count = bucket_count + 1;
+	for (uint32_t i = 0; i < bucket_count; i++)
+		t->parts[i + 1].bucket = buckets[i];
+}
+
+int txn_recover(struct shard *s)
+{
+	struct recovery rec = {.s = s};
+	int rc = meta_recover(s->meta, txn_found, &rec);
+
+	return rc < 0 ? rc : rec.rc;
+}
+
+void txn_free_all(struct shard *s)
+{
+	while (!list_empty(&s->txns))
+		txn_free(list_first(&s->txns, struct txn, link));
+	while (!list_empty(&s->intents)) {
+		struct intent_watch *w = list_first(&s->intents, struct intent_watch, link);
+
+		list_remove(&w->link);
+		mem_free(w);
+	}
+}

@@ -1,0 +1,286 @@
+/*
+ * wfsd: one node. Reads its configuration and the cluster map, starts one reactor thread
+ * a shard, and waits for signals: TERM and INT stop cleanly, HUP reads the map again.
+ *
+ * Exit codes: 0 stopped cleanly, 1 failed while serving, 2 cannot start: configuration,
+ * map, device or address, with one line on stderr that says what to do.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/mem.h"
+#include "core/wfsd/reactor.h"
+
+#define WFSD_VERSION "0.1"
+
+struct shard_thread {
+	struct reactor_options opt;
+	struct reactor *reactor;
+	pthread_t thread;
+	sem_t opened;
+	int rc;
+	char reason[512];
+};
+
+struct node {
+	struct config config;
+	struct map_store *store;
+	struct map *map; /* the newest; older ones stay until exit */
+	struct shard_thread threads[CONFIG_SHARDS_MAX];
+	uint32_t thread_count;
+};
+
+static struct node node;
+
+static void usage(FILE *to)
+{
+	fputs("Usage: wfsd --config FILE [--format [--force]]\n"
+	      "\n"
+	      "Serve one node of a WFS cluster in the foreground; prints \"ready\" when it\n"
+	      "does. SIGTERM stops cleanly, SIGHUP reads the cluster map again.\n"
+	      "\n"
+	      "  -c, --config FILE  the node's configuration, see wfsd(8)\n"
+	      "      --format       make its devices and indexes empty, then exit\n"
+	      "      --force        with --format: whatever they hold is lost\n"
+	      "  -V, --version\n"
+	      "  -h, --help\n"
+	      "\n"
+	      "Usually started by `wfsctl cluster start`.\n",
+		to);
+}
+
+static int complain(const char *reason)
+{
+	fprintf(stderr, "wfsd: %s\n", reason);
+	return 2;
+}
+
+static int map_load(char *reason, size_t reason_size)
+{
+	int rc = map_store_file_open(node.config.map, &node.store);
+
+	if (rc < 0) {
+		snprintf(reason, reason_size, "map %s: %s", node.config.map, strerror(-rc));
+		return rc;
+	}
+	rc = node.store->ops->load(node.store, &node.map);
+	if (rc < 0)
+		snprintf(reason, reason_size, "map %s: %s", node.config.map,
+			node.store->reason[0] ? node.store->reason : strerror(-rc));
+	return rc;
+}
+
+/* Which of the map's shards are ours. */
+static int shards_find(char *reason, size_t reason_size)
+{
+	uint32_t id = node.config.node;
+
+	if (!map_node_find(node.map, id)) {
+		snprintf(reason, reason_size, "node %u is not in the map %s", id,
+			node.config.map);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < node.map->shard_count; i++) {
+		const struct map_shard *ms = &node.map->shards[i];
+
+		if (ms->node != id)
+			continue;
+		if (ms->index >= node.config.shard_count) {
+			snprintf(reason, reason_size,
+				"the map gives node %u a shard %u, which has no [shard %u]",
+				id, ms->index, ms->index);
+			return -EINVAL;
+		}
+		node.threads[node.thread_count++].opt = (struct reactor_options){
+			.map = node.map,
+			.config = &node.config,
+			.index = ms->index,
+			.number = i,
+		};
+	}
+	if (node.thread_count != node.config.shard_count) {
+		snprintf(reason, reason_size, "%u [shard] sections, but the map gives node "
+			"%u %u shards", node.config.shard_count, id, node.thread_count);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int format(bool force)
+{
+	char reason[512] = "";
+
+	for (uint32_t i = 0; i < node.thread_count; i++) {
+		int rc = reactor_format(&node.threads[i].opt, force, reason, sizeof(reason));
+
+		if (rc < 0)
+			return complain(reason);
+	}
+	return 0;
+}
+
+static void *shard_main(void *arg)
+{
+	struct shard_thread *t = arg;
+
+	t->rc = reactor_open(&t->opt, &t->reactor, t->reason, sizeof(t->reason));
+	sem_post(&t->opened);
+	if (t->rc < 0)
+		return NULL;
+	reactor_run(t->reactor);
+	reactor_close(t->reactor);
+	return NULL;
+}
+
+static int pidfile_write(char *reason, size_t reason_size)
+{
+	char text[32];
+	int fd, size;
+
+	if (!node.config.pidfile[0])
+		return 0;
+	fd = open(node.config.pidfile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	size = snprintf(text, sizeof(text), "%d\n", getpid());
+	if (fd < 0 || write(fd, text, (size_t)size) != size) {
+		snprintf(reason, reason_size, "pidfile %s: %s", node.config.pidfile,
+			strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -EIO;
+	}
+	close(fd);
+	return 0;
+}
+
+static void map_reload(void)
+{
+	struct map *map;
+	int rc = node.store->ops->load(node.store, &map);
+
+	if (rc < 0) {
+		log_error("map not reloaded reason=\"%s\"", node.store->reason);
+		return;
+	}
+	if (map->epoch <= node.map->epoch) {
+		map_free(map);
+		return;
+	}
+	node.map = map;
+	for (uint32_t i = 0; i < node.thread_count; i++)
+		reactor_map_set(node.threads[i].reactor, map);
+}
+
+static void threads_stop(void)
+{
+	for (uint32_t i = 0; i < node.thread_count; i++)
+		if (node.threads[i].reactor && node.threads[i].rc == 0)
+			reactor_stop(node.threads[i].reactor);
+	for (uint32_t i = 0; i < node.thread_count; i++)
+		if (node.threads[i].thread)
+			pthread_join(node.threads[i].thread, NULL);
+}
+
+/* One after the other, so that the first failure is the one that is told. */
+static int threads_start(char *reason, size_t reason_size)
+{
+	for (uint32_t i = 0; i < node.thread_count; i++) {
+		struct shard_thread *t = &node.threads[i];
+
+		sem_init(&t->opened, 0, 0);
+		if (pthread_create(&t->thread, NULL, shard_main, t) != 0) {
+			snprintf(reason, reason_size, "no thread: %s", strerror(errno));
+			return -EAGAIN;
+		}
+		while (sem_wait(&t->opened) < 0 && errno == EINTR)
+			;
+		if (t->rc < 0) {
+			snprintf(reason, reason_size, "%s", t->reason);
+			return t->rc;
+		}
+	}
+	return 0;
+}
+
+static int serve(void)
+{
+	char reason[600] = "";
+	sigset_t set;
+	int sig, rc;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	sigdelset(&set, SIGPIPE);
+
+	rc = threads_start(reason, sizeof(reason));
+	if (rc == 0)
+		rc = pidfile_write(reason, sizeof(reason));
+	if (rc < 0) {
+		threads_stop();
+		return complain(reason);
+	}
+	puts("ready");
+	fflush(stdout);
+	log_info("serving node=%u shards=%u epoch=%llu", node.config.node, node.thread_count,
+		(unsigned long long)node.map->epoch);
+	for (;;) {
+		if (sigwait(&set, &sig) != 0)
+			continue;
+		if (sig != SIGHUP)
+			break;
+		map_reload();
+	}
+	log_info("stopping node=%u", node.config.node);
+	threads_stop();
+	if (node.config.pidfile[0])
+		unlink(node.config.pidfile);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"format", no_argument, NULL, 'f'},
+		{"force", no_argument, NULL, 'F'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *config = NULL;
+	bool do_format = false, force = false;
+	char reason[600];
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
+		switch (c) {
+		case 'c': config = optarg; break;
+		case 'f': do_format = true; break;
+		case 'F': force = true; break;
+		case 'V': puts("wfsd " WFSD_VERSION); return 0;
+		case 'h': usage(stdout); return 0;
+		default: usage(stderr); return 2;
+		}
+	}
+	if (!config || optind < argc) {
+		usage(stderr);
+		return 2;
+	}
+	if (config_read(config, &node.config, reason, sizeof(reason)) < 0)
+		return complain(reason);
+	log_set_level(node.config.log_level);
+	if (map_load(reason, sizeof(reason)) < 0 || shards_find(reason, sizeof(reason)) < 0)
+		return complain(reason);
+	return do_format ? format(force) : serve();
+}

@@ -1,0 +1,39 @@
+/*
+ * A reactor: the one thread of a shard, and everything that is its own: ring, device,
+ * index, store, fabric endpoint, and (the first of a node) the sessions of local
+ * programs. Reactors share nothing but the map, which never changes in place.
+ */
+#ifndef WFS_WFSD_REACTOR_H
+#define WFS_WFSD_REACTOR_H
+
+#include "core/cluster/map.h"
+#include "core/wfsd/config.h"
+
+struct reactor;
+
+struct reactor_options {
+	const struct map *map;
+	const struct config *config;
+	uint32_t index;  /* of the shard within the node */
+	uint32_t number; /* in the map */
+};
+
+/*
+ * Open device, index and log, recover, listen. Called on the thread that will run it.
+ * On failure one line for the operator is in reason.
+ */
+int reactor_open(const struct reactor_options *opt, struct reactor **reactor_out,
+	char *reason, size_t reason_size);
+/* Serve until reactor_stop; then checkpoint. */
+void reactor_run(struct reactor *r);
+void reactor_close(struct reactor *r);
+
+/* From any thread. */
+void reactor_stop(struct reactor *r);
+void reactor_map_set(struct reactor *r, const struct map *map);
+
+/* Fresh superblock and empty index. force: whatever is there goes. */
+int reactor_format(const struct reactor_options *opt, bool force, char *reason,
+	size_t reason_size);
+
+#endif

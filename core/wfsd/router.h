@@ -1,0 +1,33 @@
+/*
+ * Who gets a request: this reactor's shard, or another one over the fabric.
+ *
+ * Calls of the shard itself and requests of local programs come in here. What is for our
+ * own shard goes through a queue that the loop empties, so nothing is ever called from
+ * inside send.
+ */
+#ifndef WFS_WFSD_ROUTER_H
+#define WFS_WFSD_ROUTER_H
+
+#include "core/shard/shard.h"
+
+struct router {
+	struct env *env;
+	const struct map *map;
+	uint32_t self; /* shard number */
+	struct rpc *rpc;
+	struct shard *shard;
+	struct list queue;  /* struct request: for our shard */
+	struct list failed; /* struct rpc_call: no memory to deliver it */
+};
+
+void router_init(struct router *r, struct env *env, const struct map *map, uint32_t self);
+/* struct shard_options.send */
+void router_send(void *ctx, struct rpc_call *call);
+/* struct session_options.submit */
+void router_submit(void *ctx, struct request *req);
+/* struct session_options.ended */
+void router_session_ended(void *ctx, uint64_t session);
+/* Hand over what is queued; returns how much that was. */
+unsigned router_poll(struct router *r);
+
+#endif
