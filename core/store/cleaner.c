@@ -309,7 +309,8 @@ static int copy_commit(struct store *s)
 	}
 	rc = commit_head_decode(at, WFS_BLOCK_SIZE, &head);
 	if (rc || memcmp(head.device_uuid, s->super.device_uuid, 16) != 0 ||
-		head.segment_seq != c->victim_seq || head.block != c->pos)
+		head.segment_seq != c->victim_seq || head.block != c->pos ||
+		head.physical != segment_index(s, c->victim))
 		return -EUCLEAN;
 	blocks = 1 + head.data_count + head.overflow_count;
 	if (blocks > have) {

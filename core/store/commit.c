@@ -330,6 +330,7 @@ static void group_encode(struct group *g)
 		.durable_sequence = s->durable_sequence,
 		.segment_seq = g->segment_seq,
 		.block = g->pos,
+		.physical = segment_index(s, g->segment),
 		.kind = g->segment->kind,
 		.data_count = g->data_count,
 		.overflow_count = overflow,

@@ -175,7 +175,7 @@ void commit_head_encode(const struct commit_head *in, void *block)
 	d->record_count = le32_put(in->record_count);
 	d->payload_size_bytes = le32_put(in->payload_size_bytes);
 	d->payload_crc = le32_put(in->payload_crc);
-	d->zero = le32_put(0);
+	d->physical = le32_put(in->physical);
 	block_seal(&d->head, FORMAT_COMMIT_MAGIC);
 }
 
@@ -212,7 +212,8 @@ int commit_head_decode(const void *block, size_t size_bytes, struct commit_head 
 	h.record_count = le32_get(d->record_count);
 	h.payload_size_bytes = le32_get(d->payload_size_bytes);
 	h.payload_crc = le32_get(d->payload_crc);
-	if (le32_get(d->zero) != 0 || !commit_head_sane(&h))
+	h.physical = le32_get(d->physical);
+	if (!commit_head_sane(&h))
 		return -EUCLEAN;
 	used = h.overflow_count ? 0 : h.payload_size_bytes;
 	if (!all_zero(d->payload + used, FORMAT_INLINE_MAX - used))

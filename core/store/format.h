@@ -28,8 +28,9 @@
  * in this commit or, when the batch did not fit any more, in an earlier one. Type 2 is
  * an array of move_disk, what the cleaner moved.
  *
- * A commit head is valid at its place when crc, device uuid, segment_seq and block index
- * agree, and its incarnation is that of the segment header. Sequences count all commits
+ * A commit head is valid at its place when crc, device uuid, incarnation, segment_seq,
+ * physical index and block index agree; so the segment header says nothing that the first
+ * commit does not say too, and a damaged one loses nothing. Sequences count all commits
  * of a shard without gap. durable_sequence is the last one that was acknowledged when
  * this head was written: proof that it was once on stable storage.
  *
@@ -116,7 +117,7 @@ struct commit_disk {
 	le32 record_count;
 	le32 payload_size_bytes;
 	le32 payload_crc;
-	le32 zero;
+	le32 physical; /* index of the segment on the device */
 	uint8_t payload[FORMAT_INLINE_MAX];
 };
 _Static_assert(sizeof(struct commit_disk) == WFS_BLOCK_SIZE, "format");
@@ -210,6 +211,7 @@ struct commit_head {
 	uint32_t record_count;
 	uint32_t payload_size_bytes;
 	uint32_t payload_crc;
+	uint32_t physical;
 };
 
 struct record_view {

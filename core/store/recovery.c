@@ -171,26 +171,29 @@ static int bitmaps_load(struct recovery *r)
 
 /* --- 2: segment headers ------------------------------------------------------------- */
 
-static void header_seen(struct recovery *r, uint32_t physical, const uint8_t *block)
+/* Header and first commit head say the same; either may be damaged or torn off. */
+static void header_seen(struct recovery *r, uint32_t physical, const uint8_t *blocks)
 {
 	const struct checkpoint_mark *m = &r->mark;
+	const uint8_t *uuid = r->s->super.device_uuid;
 	struct segment_head h;
+	struct commit_head c;
 
-	if (segment_head_decode(block, WFS_BLOCK_SIZE, &h) != 0 ||
-		memcmp(h.device_uuid, r->s->super.device_uuid, 16) != 0 ||
-		h.physical != physical)
+	if (segment_head_decode(blocks, WFS_BLOCK_SIZE, &h) != 0) {
+		if (commit_head_decode(blocks + WFS_BLOCK_SIZE, WFS_BLOCK_SIZE, &c) != 0)
+			return;
+		h = (struct segment_head){.incarnation = c.incarnation,
+			.segment_seq = c.segment_seq, .physical = c.physical, .kind = c.kind};
+		memcpy(h.device_uuid, c.device_uuid, 16);
+	}
+	if (memcmp(h.device_uuid, uuid, 16) != 0 || h.physical != physical)
 		return;
 	if (h.segment_seq > r->seq_max)
 		r->seq_max = h.segment_seq;
 	if (h.incarnation > r->incarnation_max)
 		r->incarnation_max = h.incarnation;
-	if (!r->have_mark || h.incarnation != m->incarnation)
-		return;
-	for (int i = 0; i < 2; i++)
-		if (h.segment_seq == m->open[i].segment_seq &&
-			physical == m->open[i].physical)
-			return;
-	if (h.segment_seq >= m->next_segment_seq)
+	if (r->have_mark && h.incarnation == m->incarnation &&
+		h.segment_seq >= m->next_segment_seq)
 		r->walks[physical] = (struct place_to_walk){h.segment_seq, h.kind, 1};
 }
 
@@ -217,7 +220,7 @@ static void header_submit(struct recovery *r, struct header_read *h, uint32_t ph
 	h->io = (struct device_io){
 		.op = DEVICE_READ,
 		.data = h->block,
-		.size_bytes = WFS_BLOCK_SIZE,
+		.size_bytes = 2 * WFS_BLOCK_SIZE,
 		.offset_bytes = segment_offset(s, &s->segments[physical], 0),
 		.done = header_done,
 	};
@@ -308,39 +311,23 @@ static int window_block(struct recovery *r, uint32_t physical, uint32_t block,
 	return 0;
 }
 
-static bool head_valid(const struct recovery *r, const struct place_to_walk *w,
-	uint32_t block, const uint8_t *bytes, struct commit_head *head)
+static bool head_valid(const struct recovery *r, uint32_t physical, uint32_t block,
+	const uint8_t *bytes, struct commit_head *head)
 {
 	return commit_head_decode(bytes, WFS_BLOCK_SIZE, head) == 0 &&
 		memcmp(head->device_uuid, r->s->super.device_uuid, 16) == 0 &&
-		head->segment_seq == w->seq && head->block == block &&
+		head->segment_seq == r->walks[physical].seq && head->block == block &&
+		head->physical == physical &&
 		head->incarnation == r->mark.incarnation &&
 		head->data_count + head->overflow_count < r->s->segment_blocks - block;
-}
-
-/* A segment that was open but unwritten at the mark has a header only if it was used. */
-static int walk_header(struct recovery *r, uint32_t physical,
-	const struct place_to_walk *w, bool *used_out)
-{
-	struct segment_head h;
-	const uint8_t *bytes;
-	int rc = window_block(r, physical, 0, &bytes);
-
-	if (rc)
-		return rc;
-	*used_out = w->block > 1 ||
-		(segment_head_decode(bytes, WFS_BLOCK_SIZE, &h) == 0 &&
-			h.segment_seq == w->seq && h.physical == physical &&
-			h.incarnation == r->mark.incarnation);
-	return 0;
 }
 
 static int walk_segment(struct recovery *r, uint32_t physical)
 {
 	const struct place_to_walk *w = &r->walks[physical];
 	uint32_t block = w->block;
-	bool chain;
-	int rc = walk_header(r, physical, w, &chain);
+	bool chain = true;
+	int rc = 0;
 
 	while (!rc && block < r->s->segment_blocks) {
 		struct commit_head head;
@@ -350,7 +337,7 @@ static int walk_segment(struct recovery *r, uint32_t physical)
 		rc = window_block(r, physical, block, &bytes);
 		if (rc)
 			return rc;
-		if (!head_valid(r, w, block, bytes, &head)) {
+		if (!head_valid(r, physical, block, bytes, &head)) {
 			chain = false;
 			block++;
 			continue;
@@ -556,7 +543,7 @@ int recovery_run(struct store *s, struct store_refusal *refusal)
 {
 	struct recovery *r = mem_zalloc(sizeof(*r));
 	size_t payload_blocks = s->segment_blocks;
-	size_t blocks = WINDOW_BLOCKS + HEADER_READS + payload_blocks;
+	size_t blocks = WINDOW_BLOCKS + 2 * HEADER_READS + payload_blocks;
 	int rc = -ENOMEM;
 
 	if (!r)
@@ -570,9 +557,9 @@ int recovery_run(struct store *s, struct store_refusal *refusal)
 	if (r->walks && r->memory) {
 		for (uint32_t i = 0; i < HEADER_READS; i++)
 			r->headers[i].block =
-				r->memory + (size_t)(WINDOW_BLOCKS + i) * WFS_BLOCK_SIZE;
+				r->memory + (size_t)(WINDOW_BLOCKS + 2 * i) * WFS_BLOCK_SIZE;
 		rc = recovery_steps(r,
-			r->memory + (size_t)(WINDOW_BLOCKS + HEADER_READS) * WFS_BLOCK_SIZE);
+			r->memory + (size_t)(WINDOW_BLOCKS + 2 * HEADER_READS) * WFS_BLOCK_SIZE);
 	}
 	if (rc == -ETIMEDOUT) /* the device may still write to our memory */
 		return -EIO;

@@ -153,18 +153,154 @@ Test(store, full_then_delete)
 	h_release(&w);
 }
 
-Test(store, barrier_and_room)
+struct barrier_seen {
+	struct store_barrier b;
+	struct world *w;
+	uint32_t acked_count; /* when it came */
+	int status;
+	bool finished;
+};
+
+static void barrier_done(struct store_barrier *b, int status)
+{
+	struct barrier_seen *seen = container_of(b, struct barrier_seen, b);
+
+	seen->status = status;
+	seen->finished = true;
+	seen->acked_count = seen->w->acked_count;
+}
+
+/* Each barrier comes after the records before it, also while the cleaner is at work. */
+Test(store, barriers)
+{
+	struct world w;
+	uint64_t state = 5;
+	struct store_stats st;
+
+	h_init(&w, 30 * SEG, SEG, 5);
+	w.slots = 200;
+	cr_assert_eq(h_format(&w), 0);
+	cr_assert_eq(h_open(&w), 0);
+	for (int i = 0; i < 2000; i++) {
+		struct barrier_seen seen = {.w = &w, .b.done = barrier_done};
+		uint32_t before;
+
+		cr_assert_eq(h_run(&w, 1 + (uint32_t)(h_random(&state) % 5), &state), 0);
+		before = w.step_count;
+		store_barrier(w.store, &seen.b);
+		while (!seen.finished)
+			h_turn(&w);
+		cr_assert_eq(seen.status, 0);
+		cr_assert_geq(seen.acked_count, before);
+	}
+	store_stats(w.store, &st);
+	cr_assert_gt(st.cleaned_bytes, 0);
+	h_release(&w);
+	cr_assert_eq(mem_live_count(), 0);
+}
+
+static void room_came(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+/* A record that was refused for want of a buffer is called back when there is one. */
+Test(store, room)
+{
+	struct world w;
+	struct h_step s = {.block_count = 16};
+	bool room = false;
+	int rc;
+
+	h_init(&w, 64 * (1 << 20), 1 << 20, 6);
+	cr_assert_eq(h_format(&w), 0);
+	cr_assert_eq(h_open(&w), 0);
+	store_on_room(w.store, room_came, &room);
+	while ((rc = h_step(&w, &s)) == 0)
+		s.slot = (s.slot + 1) % w.slots;
+	cr_assert_eq(rc, -EAGAIN);
+	cr_assert(!room);
+	for (int i = 0; i < 100 && !room; i++)
+		h_turn(&w);
+	cr_assert(room);
+	cr_assert_eq(h_step(&w, &s), 0);
+	cr_assert_eq(h_drain(&w), 0);
+	h_check(&w, w.step_count);
+	h_release(&w);
+}
+
+/* What is pending at a close is told so, and an aborted record leaves nothing. */
+Test(store, abort_and_shutdown)
 {
 	struct world w;
 	struct h_step s = {.slot = 1, .block_count = 3};
+	struct store_record r = {.block_count = 5};
+	struct batch b;
 
-	h_init(&w, 32 * SEG, SEG, 5);
+	h_init(&w, 32 * SEG, SEG, 7);
 	cr_assert_eq(h_format(&w), 0);
 	cr_assert_eq(h_open(&w), 0);
+	cr_assert_eq(store_begin(w.store, &r), 0);
+	store_abort(w.store, &r);
+	cr_assert(!store_block_live(w.store, r.id));
 	cr_assert_eq(h_step(&w, &s), 0);
-	cr_assert_gt(store_committed_sequence(w.store), store_durable_sequence(w.store));
-	cr_assert_eq(h_drain(&w), 0);
-	cr_assert_eq(w.acked_count, 1);
+	r.block_count = 0;
+	cr_assert_eq(store_begin(w.store, &r), 0);
+	batch_init(&b);
+	for (int i = 0; i < 2; i++) {
+		static uint8_t value[60000];
+
+		batch_put(&b, "k", 1, value, sizeof(value));
+	}
+	cr_assert_eq(store_commit(w.store, &r, &b), -E2BIG);
+	batch_release(&b);
+	h_close(&w);
+	cr_assert_eq(w.failed_count, 1);
+	cr_assert_eq(h_open(&w), 0);
+	h_adopt(&w);
 	h_release(&w);
 	cr_assert_eq(mem_live_count(), 0);
+}
+
+/* Batches that do not fit behind their data go to the next group. */
+Test(store, long_batches)
+{
+	struct world w;
+	uint64_t state = 8;
+
+	h_init(&w, 40 * (4u << 20), 4u << 20, 8);
+	cr_assert_eq(h_format(&w), 0);
+	cr_assert_eq(h_open(&w), 0);
+	for (uint32_t i = 0; i < 200; h_turn(&w)) {
+		static uint8_t value[1 << 20];
+		struct h_record *h = calloc(1, sizeof(*h));
+		uint32_t size = (uint32_t)(h_random(&state) % (1000 << 10));
+		struct batch b;
+		int rc;
+
+		h->w = &w;
+		h->number = i + 1;
+		h->r.done = h_done;
+		h->r.block_count = (uint32_t)(h_random(&state) % 257);
+		rc = store_begin(w.store, &h->r);
+		if (rc == -EAGAIN) {
+			free(h);
+			continue;
+		}
+		cr_assert_eq(rc, 0);
+		memset(h->r.data, (int)i, (size_t)h->r.block_count * WFS_BLOCK_SIZE);
+		batch_init(&b);
+		memset(value, (int)i, size);
+		batch_put(&b, "value", 5, value, size);
+		if (h->r.block_count)
+			batch_free_blocks(&b, h->r.id, h->r.block_count);
+		cr_assert_eq(store_commit(w.store, &h->r, &b), 0);
+		batch_release(&b);
+		i++;
+	}
+	cr_assert_eq(h_drain(&w), 0);
+	cr_assert_eq(w.acked_count, 200);
+	h_crash(&w);
+	cr_assert_eq(h_open(&w), 0, "%s", w.refusal.text);
+	h_release(&w);
 }

@@ -8,12 +8,13 @@
 
 #define SEG (64u << 10)
 
-static void crash_setup(struct world *w, uint64_t seed)
+static void crash_setup(struct world *w, uint64_t seed, uint32_t segment_bytes)
 {
-	h_init(w, 30 * SEG, SEG, seed);
+	h_init(w, 30 * segment_bytes, segment_bytes, seed);
 	w->slots = 16;
 	w->blocks_max = 6;
 	device_sim_faults(w->disk)->reorder = seed % 2;
+	kv_model_flush_delay_set(w->kvdisk, (unsigned)(seed % 5));
 	cr_assert_eq(h_format(w), 0);
 	cr_assert_eq(h_open(w), 0, "%s", w->refusal.text);
 }
@@ -25,7 +26,7 @@ static bool crash_at(uint64_t seed, unsigned nth, unsigned second)
 	uint64_t state = seed;
 	int rc;
 
-	crash_setup(&w, seed);
+	crash_setup(&w, seed, SEG);
 	device_sim_faults(w.disk)->crash_at_write = nth;
 	rc = h_run(&w, 900, &state);
 	if (!rc)
@@ -89,12 +90,15 @@ Test(store_crash, every_write_seed_4)
 /* Crash after crash on a device that is nearly full, so that the cleaner is at work. */
 Test(store_crash, under_pressure)
 {
-	for (uint64_t seed = 10; seed < 16; seed++) {
+	uint64_t cleaned_bytes = 0;
+
+	for (uint64_t seed = 10; seed < 20; seed++) {
 		struct world w;
 		uint64_t state = seed;
+		struct store_stats st;
 
-		crash_setup(&w, seed);
-		w.slots = 30;
+		crash_setup(&w, seed, 2 * SEG);
+		w.slots = 105;
 		for (int i = 0; i < 60; i++) {
 			unsigned nth = 1 + (unsigned)(h_random(&state) % 60);
 			int rc;
@@ -102,6 +106,8 @@ Test(store_crash, under_pressure)
 			device_sim_faults(w.disk)->crash_at_write = nth;
 			rc = h_run(&w, 400, &state);
 			cr_assert(device_sim_crashed(w.disk), "rc %d", rc);
+			store_stats(w.store, &st);
+			cleaned_bytes += st.cleaned_bytes;
 			h_crash(&w);
 			device_sim_faults(w.disk)->crash_at_write = 0;
 			cr_assert_eq(h_open(&w), 0, "%s seed %llu", w.refusal.text,
@@ -110,4 +116,7 @@ Test(store_crash, under_pressure)
 		}
 		h_release(&w);
 	}
+	fprintf(stderr, "crashes under pressure: cleaned %.1f MiB\n",
+		(double)cleaned_bytes / 1048576.0);
+	cr_assert_gt(cleaned_bytes, 1u << 20);
 }
