@@ -1,0 +1,895 @@
+/*
+ * The client library against a session server of its own: names, data, waiting, death on
+ * either side, and programs that do not keep to the protocol.
+ */
+#include <criterion/criterion.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "shim/client/client.h"
+#include "shim/client/shm.h"
+#include "tests/unit/test_client_server.h"
+
+#define TIMEOUT_MS 2000
+
+static struct server *server;
+static struct client *client;
+
+static void up(void)
+{
+	server = server_start(TIMEOUT_MS);
+	cr_assert_eq(server->rc, 0, "server: %d", server->rc);
+	cr_assert_eq(client_attach(server->path, "main", "/wfs", &client), 0);
+}
+
+static void down(void)
+{
+	client_detach(client);
+	server_stop(server);
+	cr_assert_eq(mem_live_count(), 0);
+}
+
+TestSuite(client, .init = up, .fini = down, .timeout = 30);
+
+static int ping(struct client *c, uint16_t bucket)
+{
+	struct client_raw raw = {.op = OP_PING, .target = bucket};
+
+	return client_raw(c, &raw);
+}
+
+static bool eventually(const _Atomic uint32_t *value, uint32_t want)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (atomic_load(value) == want)
+			return true;
+		poll(NULL, 0, 1);
+	}
+	return false;
+}
+
+static uint64_t now_us(void)
+{
+	return env_now_us(env_real());
+}
+
+/* --- names -------------------------------------------------------------------------------- */
+
+static char outside[WFS_PATH_MAX + 1];
+
+static struct where at_root(const char *path)
+{
+	return (struct where){.start = WFS_ROOT_INO, .path = path, .outside = outside};
+}
+
+static int stat_of(const char *path, bool follow, ino_id *ino_out)
+{
+	struct where w = at_root(path);
+	struct client_attr attr;
+	int rc = client_stat(client, &w, follow, &attr);
+
+	if (!rc)
+		*ino_out = attr.ino;
+	return rc;
+}
+
+Test(client, walks)
+{
+	static const struct {
+		const char *path;
+		bool follow;
+		int rc;
+		ino_id ino;
+		const char *outside;
+	} cases[] = {
+		{"", true, 0, WFS_ROOT_INO, ""},
+		{"/", true, 0, WFS_ROOT_INO, ""},
+		{"file", true, 0, FILE_INO, ""},
+		{"absent", true, -ENOENT, 0, ""},
+		{"file/x", true, -ENOTDIR, 0, ""},
+		{"moved", true, 0, MOVED_INO, ""},
+		{"moved/", true, -ENOTDIR, 0, ""},
+		{"d", true, 0, DIR_INO, ""},
+		{"d/", true, 0, DIR_INO, ""},
+		{"d/some", true, 0, FILE_INO, ""},
+		{"link", true, 0, FILE_INO, ""},
+		{"link/", true, -ENOTDIR, 0, ""},
+		{"abs", true, 0, FILE_INO, ""},
+		{"dirlink/some", true, 0, FILE_INO, ""},
+		{"rootlink/d", true, 0, DIR_INO, ""},
+		{"rootlink", true, 0, WFS_ROOT_INO, ""},
+		{"renamed", true, 0, FILE_INO, ""},
+		{"renamed", false, 0, RENAMED_INO, ""},
+		{"loop", true, -ELOOP, 0, ""},
+		{"loop", false, 0, FILE_INO, ""},
+		{"out", true, -EXDEV, 0, "/etc"},
+		{"out/hosts", false, -EXDEV, 0, "/etc/hosts"},
+		{"../x", true, -EXDEV, 0, "//x"},
+		{"..", true, -EXDEV, 0, "/"},
+		{"../wfs/d", true, -EXDEV, 0, "//wfs/d"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ino_id ino = 0;
+		int rc;
+
+		memset(outside, 'z', sizeof(outside));
+		rc = stat_of(cases[i].path, cases[i].follow, &ino);
+		cr_expect_eq(rc, cases[i].rc, "%s: rc %d", cases[i].path, rc);
+		cr_expect_eq(ino, cases[i].ino, "%s: ino %lx", cases[i].path, (long)ino);
+		cr_expect_str_eq(outside, cases[i].outside, "%s: %.20s", cases[i].path, outside);
+	}
+}
+
+Test(client, stale_names_are_tried_again)
+{
+	ino_id ino;
+
+	atomic_store(&server->stale_names, 3);
+	cr_expect_eq(stat_of("stale", true, &ino), 0);
+	atomic_store(&server->stale_names, 1000);
+	cr_expect_eq(stat_of("stale", true, &ino), -ENOENT);
+}
+
+Test(client, long_names)
+{
+	char path[WFS_PATH_MAX + 2];
+	struct where w = at_root(path);
+	struct client_attr attr;
+
+	memset(path, '/', sizeof(path));
+	path[WFS_PATH_MAX - 1] = 0;
+	cr_expect_eq(client_stat(client, &w, true, &attr), 0);
+	path[WFS_PATH_MAX - 1] = '/';
+	path[WFS_PATH_MAX] = 0;
+	cr_expect_eq(client_stat(client, &w, true, &attr), -ENAMETOOLONG);
+}
+
+Test(client, last_names)
+{
+	struct where root = at_root("/"), dot = at_root("d/."), dotdot = at_root("d/..");
+	struct where plain = at_root("d/name"), slash = at_root("d/name/");
+
+	cr_expect_eq(client_rmdir(client, &root), -EBUSY);
+	cr_expect_eq(client_rmdir(client, &dot), -EINVAL);
+	cr_expect_eq(client_rmdir(client, &dotdot), -ENOTEMPTY);
+	cr_expect_eq(client_unlink(client, &root), -EISDIR);
+	cr_expect_eq(client_unlink(client, &dot), -EISDIR);
+	cr_expect_eq(client_unlink(client, &dotdot), -EISDIR);
+	cr_expect_eq(client_mkdir(client, &root, 0755), -EEXIST);
+	cr_expect_eq(client_rename(client, &dot, &plain, 0), -EBUSY);
+	cr_expect_eq(client_rename(client, &plain, &dotdot, 0), -EBUSY);
+	cr_expect_eq(client_rename(client, &plain, &root, 0), -EBUSY);
+	cr_expect_eq(client_rename(client, &slash, &plain, 0), -ENOTDIR);
+	cr_expect_eq(client_rename(client, &plain, &slash, 0), -ENOTDIR);
+	cr_expect_eq(client_rename(client, &plain, &plain, 0), 0);
+	cr_expect_eq(atomic_load(&server->last_op), (uint32_t)OP_RENAME);
+	cr_expect_eq(client_mkdir(client, &plain, 0755), 0);
+	cr_expect_str_eq(server->last_name, "name");
+	cr_expect_eq(client_symlink(client, "", &plain), -ENOENT);
+	cr_expect_eq(client_link(client, &plain, false, &plain), 0);
+}
+
+Test(client, opens)
+{
+	struct where moved = at_root("moved"), renamed = at_root("renamed");
+	struct where rootlink = at_root("rootlink");
+	struct client_file f;
+
+	cr_expect_eq(client_open(client, &moved, O_RDWR | O_CREAT | O_CLOEXEC, 0644, &f, NULL),
+		0);
+	cr_expect_eq(f.ino, MOVED_INO);
+	cr_expect_eq(client_open(client, &renamed, O_RDWR, 0, &f, NULL), 0);
+	cr_expect_eq(f.ino, FILE_INO);
+	cr_expect_eq(client_open(client, &renamed, O_RDWR | O_NOFOLLOW, 0, &f, NULL), -ELOOP);
+	cr_expect_eq(client_open(client, &rootlink, O_RDONLY | O_CREAT, 0, &f, NULL), -EISDIR);
+	cr_expect_eq(client_reopen(client, FILE_INO, &f), 0);
+	cr_expect_eq(atomic_load(&server->last_flags), (uint32_t)O_PATH);
+	for (int i = 0; i < 100; i++)
+		client_close(client, &f);
+	cr_expect(eventually(&server->closes, 100));
+}
+
+Test(client, directories)
+{
+	uint64_t page[512];
+	struct client_dirent e;
+	char names[64] = "", path[64];
+	struct client_statfs fs;
+	size_t offset = 0;
+	ssize_t size = client_readdir(client, WFS_ROOT_INO, 2, page, sizeof(page));
+
+	cr_assert_gt(size, 0);
+	while (client_dirent_next(page, (size_t)size, &offset, &e)) {
+		strcat(names, e.name);
+		strcat(names, " ");
+		cr_expect_eq(strlen(e.name), e.name_size);
+	}
+	cr_expect_str_eq(names, "d file sevenen eightlet ");
+	cr_expect_eq(offset, (size_t)size);
+	cr_expect_eq(e.cookie, 6);
+	cr_expect_eq(client_readdir(client, WFS_ROOT_INO, e.cookie, page, sizeof(page)), 0);
+
+	cr_expect_eq(client_path_of(client, WFS_ROOT_INO, path, sizeof(path)), 0);
+	cr_expect_str_eq(path, "/");
+	cr_expect_eq(client_path_of(client, DIR_INO, path, sizeof(path)), 0);
+	cr_expect_str_eq(path, "/d");
+	cr_expect_eq(client_path_of(client, DIR_INO, path, 2), -ERANGE);
+
+	cr_expect_eq(client_statfs(client, &fs), 0);
+	cr_expect_eq(fs.size_bytes, 2000);
+	cr_expect_eq(fs.inodes, 14);
+}
+
+/* --- data ------------------------------------------------------------------------------------ */
+
+static struct client_file open_file(void)
+{
+	struct where w = at_root("file");
+	struct client_file f;
+
+	cr_assert_eq(client_open(client, &w, O_RDWR, 0, &f, NULL), 0);
+	return f;
+}
+
+Test(client, data_of_all_lengths)
+{
+	static const struct {
+		uint64_t offset;
+		size_t size;
+	} cases[] = {{0, 1}, {0, 4096}, {100, WFS_CHUNK_SIZE}, {WFS_CHUNK_SIZE - 1, 2},
+		{5 * WFS_CHUNK_SIZE + 7, 3}, {3, 11 * WFS_CHUNK_SIZE}};
+	uint8_t *out = malloc(DATA_SIZE), *in = malloc(DATA_SIZE);
+	struct client_file f = open_file();
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t size = cases[i].size;
+		uint64_t offset = cases[i].offset;
+
+		for (size_t k = 0; k < size; k++)
+			out[k] = (uint8_t)(k * 7 + i + (k >> 12));
+		cr_expect_eq(client_write(client, &f, out, size, offset), (ssize_t)size);
+		if (offset + size > end)
+			end = offset + size;
+		cr_expect_eq(server->size, end, "case %zu: %lu", i, (long)server->size);
+		memset(in, 0xee, DATA_SIZE);
+		cr_expect_eq(client_read(client, &f, in, size, offset), (ssize_t)size);
+		cr_expect_arr_eq(in, out, size);
+		/* Short at the end, nothing behind it. */
+		cr_expect_eq(client_read(client, &f, in, DATA_SIZE, offset),
+			(ssize_t)(end - offset));
+		cr_expect_eq(client_read(client, &f, in, 10, end), 0);
+		cr_expect_eq(client_read(client, &f, in, 10, end + 5 * WFS_CHUNK_SIZE), 0);
+	}
+	free(out);
+	free(in);
+}
+
+Test(client, one_extend_per_write)
+{
+	uint8_t *out = calloc(1, DATA_SIZE);
+	struct client_file f = open_file();
+
+	cr_expect_eq(client_write(client, &f, out, 10, 0), 10);
+	cr_expect_eq(atomic_load(&server->extends), 0);
+	cr_expect_eq(client_write(client, &f, out, 6 * WFS_CHUNK_SIZE, 0),
+		6 * (ssize_t)WFS_CHUNK_SIZE);
+	cr_expect_eq(atomic_load(&server->extends), 1);
+	cr_expect_eq(client_write(client, &f, out, 10, WFS_FILE_SIZE_MAX), -EFBIG);
+	/* What did not fit does not count. */
+	cr_expect_eq(client_write(client, &f, out, 4 * WFS_CHUNK_SIZE,
+			DATA_SIZE - WFS_CHUNK_SIZE), (ssize_t)WFS_CHUNK_SIZE);
+	free(out);
+}
+
+Test(client, truncated_meanwhile)
+{
+	uint8_t *out = malloc(3 * WFS_CHUNK_SIZE);
+	struct client_file f = open_file();
+
+	memset(out, 'x', 3 * WFS_CHUNK_SIZE);
+	server->generation = 5;
+	cr_expect_eq(client_write(client, &f, out, 3 * WFS_CHUNK_SIZE, 0),
+		3 * (ssize_t)WFS_CHUNK_SIZE);
+	cr_expect_eq(atomic_load(&f.generation), 5);
+	atomic_store(&server->stale_writes, 2);
+	cr_expect_eq(client_write(client, &f, out, 3 * WFS_CHUNK_SIZE, 1),
+		3 * (ssize_t)WFS_CHUNK_SIZE);
+	cr_expect_eq(server->size, 3 * WFS_CHUNK_SIZE + 1);
+	free(out);
+}
+
+Test(client, appends)
+{
+	uint8_t *out = malloc(2 * WFS_CHUNK_SIZE), *in = malloc(2 * WFS_CHUNK_SIZE);
+	struct client_file f = open_file();
+	uint64_t end = 0;
+
+	for (size_t k = 0; k < 2 * WFS_CHUNK_SIZE; k++)
+		out[k] = (uint8_t)(k * 13 + (k >> 10));
+	cr_expect_eq(client_append(client, &f, out, 1000, &end), 1000);
+	cr_expect_eq(end, 1000);
+	server->generation = 2;
+	cr_expect_eq(client_append(client, &f, out, 1000, &end), 1000);
+	cr_expect_eq(end, 2000);
+	/* Leaves chunk 0; then begins behind it; then is larger than any chunk. */
+	cr_expect_eq(client_append(client, &f, out, WFS_CHUNK_SIZE, &end),
+		(ssize_t)WFS_CHUNK_SIZE);
+	cr_expect_eq(client_append(client, &f, out, 500, &end), 500);
+	cr_expect_eq(client_append(client, &f, out, 2 * WFS_CHUNK_SIZE, &end),
+		2 * (ssize_t)WFS_CHUNK_SIZE);
+	cr_expect_eq(end, 2500 + 3 * WFS_CHUNK_SIZE);
+	cr_expect_eq(server->size, end);
+	cr_expect_eq(client_read(client, &f, in, 2 * WFS_CHUNK_SIZE,
+			end - 2 * WFS_CHUNK_SIZE), 2 * (ssize_t)WFS_CHUNK_SIZE);
+	cr_expect_arr_eq(in, out, 2 * WFS_CHUNK_SIZE);
+	cr_expect_eq(client_append(client, &f, out, 0, &end), 0);
+	cr_expect_eq(client_fsync(client, &f), 0);
+	free(out);
+	free(in);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------ */
+
+struct worker {
+	pthread_t thread;
+	uint16_t bucket;
+	int rounds;
+	int failures;
+};
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	for (int i = 0; i < w->rounds; i++)
+		if (ping(client, w->bucket))
+			w->failures++;
+	return NULL;
+}
+
+static void workers_run(struct worker *workers, int count, uint16_t bucket, int rounds)
+{
+	for (int i = 0; i < count; i++) {
+		workers[i] = (struct worker){.bucket = bucket, .rounds = rounds};
+		pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+	}
+	for (int i = 0; i < count; i++) {
+		pthread_join(workers[i].thread, NULL);
+		cr_expect_eq(workers[i].failures, 0);
+	}
+}
+
+Test(client, eight_threads)
+{
+	struct worker workers[8];
+
+	workers_run(workers, 8, 0, 2000);
+	cr_expect_eq(atomic_load(&server->requests), 16000);
+}
+
+Test(client, more_calls_than_slots)
+{
+	struct worker workers[80];
+
+	workers_run(workers, 80, DELAY_BUCKET, 4);
+	cr_expect_eq(atomic_load(&server->requests), 320);
+	cr_expect_eq(atomic_load(&server->peak), SHM_SLOT_COUNT);
+}
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+	(void)!ping(client, 1);
+}
+
+Test(client, calls_from_signal_handlers)
+{
+	struct sigaction action = {.sa_handler = on_alarm};
+	struct itimerval every = {{0, 700}, {0, 700}};
+	struct itimerval never = {{0, 0}, {0, 0}};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &every, NULL);
+	for (int i = 0; i < 50; i++)
+		cr_expect_eq(ping(client, i % 2 ? 0 : DELAY_BUCKET), 0);
+	setitimer(ITIMER_REAL, &never, NULL);
+	cr_expect_gt(atomic_load(&server->requests), 100);
+}
+
+Test(client, a_forked_child_is_not_the_session)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (ping(client, 0) != -ENOTCONN)
+			_exit(1);
+		client_forget(client);
+		if (client_attach(server->path, "", "/wfs", &client))
+			_exit(2);
+		_exit(ping(client, 0) ? 3 : 0);
+	}
+	waitpid(child, &status, 0);
+	cr_expect_eq(status, 0);
+	cr_expect_eq(ping(client, 0), 0);
+	cr_expect(eventually(&server->ended, 1));
+	cr_expect(eventually(&server->sessions, 1));
+}
+
+Test(client, fds_move)
+{
+	int socket, event;
+
+	cr_expect_eq(client_move_fds(client, 500), 0);
+	client_fds(client, &socket, &event);
+	cr_expect_geq(socket, 500);
+	cr_expect_geq(event, 500);
+	poll(NULL, 0, 30);
+	cr_expect_eq(ping(client, 0), 0);
+}
+
+/* --- death --------------------------------------------------------------------------------------- */
+
+Test(client, killed_program)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		client_forget(client);
+		if (client_attach(server->path, "", "/wfs", &client))
+			_exit(2);
+		ping(client, NEVER_BUCKET);
+		_exit(3);
+	}
+	cr_assert(eventually(&server->requests, 1));
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	cr_expect(WIFSIGNALED(status));
+	/* Not before its request is over, which is at its deadline. */
+	cr_expect(eventually(&server->sessions, 1));
+	cr_expect_eq(atomic_load(&server->ended), 0);
+	cr_expect(eventually(&server->ended, 1));
+	cr_expect_eq(ping(client, 0), 0);
+}
+
+static void *stopper_main(void *arg)
+{
+	struct server *s = arg;
+
+	while (atomic_load(&s->requests) == 0)
+		poll(NULL, 0, 1);
+	atomic_store(&s->stop, true);
+	return NULL;
+}
+
+Test(client, dead_server)
+{
+	pthread_t stopper;
+	uint64_t start;
+	struct client_file f = {.ino = FILE_INO};
+
+	pthread_create(&stopper, NULL, stopper_main, server);
+	start = now_us();
+	/* Its last act may be to answer. */
+	(void)!ping(client, NEVER_BUCKET);
+	cr_expect_lt(now_us() - start, 1000000);
+	pthread_join(stopper, NULL);
+	cr_expect(eventually(&server->gone, 1));
+	start = now_us();
+	cr_expect_eq(ping(client, 0), -ENOTCONN);
+	cr_expect_lt(now_us() - start, 10000);
+	cr_expect_eq(client_fsync(client, &f), -ENOTCONN);
+}
+
+Test(client, no_server)
+{
+	struct client *c;
+
+	cr_expect_eq(client_attach("/tmp/wfs-client-none", "", "/wfs", &c), -ENOENT);
+	cr_expect_eq(client_attach(server->path, "other", "/wfs", &c), -ENODEV);
+}
+
+Test(client, a_second_server_is_refused)
+{
+	struct ring *ring;
+	struct session_options opt = {.env = env_real(), .socket_path = server->path,
+		.map = server->map};
+	struct session_server *second;
+
+	cr_assert_eq(ring_new(8, &ring), 0);
+	opt.ring = ring;
+	cr_expect_eq(session_server_new(&opt, &second), -EADDRINUSE);
+	ring_free(ring);
+}
+
+Test(client, deadlines)
+{
+	struct client_raw raw = {.op = OP_PING, .target = NEVER_BUCKET, .timeout_ms = 300};
+	uint64_t start = now_us();
+
+	/* The toy server answers at the deadline, as a shard would with an error. */
+	cr_expect_eq(client_raw(client, &raw), 0);
+	cr_expect_geq(now_us() - start, 300000);
+	cr_expect_lt(now_us() - start, 1000000);
+}
+
+/* A server that stands still: the call ends all the same, and the slot comes back. */
+Test(client, frozen_server)
+{
+	struct client_raw raw = {.op = OP_PING, .timeout_ms = 200};
+	struct server *frozen;
+	struct client *c;
+	uint64_t start;
+	int status;
+	int go[2];
+	char path[64];
+	pid_t child;
+
+	cr_assert_eq(pipe(go), 0);
+	child = fork();
+	if (child == 0) {
+		frozen = server_start(TIMEOUT_MS);
+		(void)!write(go[1], frozen->path, sizeof(frozen->path));
+		for (;;)
+			pause();
+	}
+	cr_assert_eq(read(go[0], path, sizeof(path)), (ssize_t)sizeof(path));
+	cr_assert_eq(client_attach(path, "", "/wfs", &c), 0);
+	cr_expect_eq(client_raw(c, &raw), 0);
+	kill(child, SIGSTOP);
+	waitpid(child, &status, WUNTRACED);
+	start = now_us();
+	cr_expect_eq(client_raw(c, &raw), -ETIMEDOUT);
+	cr_expect_geq(now_us() - start, 1000000);
+	cr_expect_lt(now_us() - start, 1600000);
+	kill(child, SIGCONT);
+	for (int i = 0; i < 100; i++)
+		cr_expect_eq(client_raw(c, &raw), 0);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	unlink(path);
+	client_detach(c);
+}
+
+/* --- identity ----------------------------------------------------------------------------------- */
+
+static int as_child(int (*body)(void))
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		client_forget(client);
+		_exit(body());
+	}
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int attach_as_nobody(void)
+{
+	if (setgroups(0, NULL) || setresgid(65534, 65534, 65534) ||
+		setresuid(65534, 65534, 65534))
+		return 1;
+	if (client_attach(server->path, "", "/wfs", &client))
+		return 2;
+	return ping(client, 0) ? 3 : 0;
+}
+
+static int attach_and_become_nobody(void)
+{
+	if (client_attach(server->path, "", "/wfs", &client) || ping(client, 0))
+		return 1;
+	if (setgroups(0, NULL) || setresgid(65534, 65534, 65534) ||
+		setresuid(65534, 65534, 65534))
+		return 2;
+	client_cred_changed(client);
+	return ping(client, 0) ? 3 : 0;
+}
+
+static int change_back_and_forth(void)
+{
+	if (client_attach(server->path, "", "/wfs", &client) || seteuid(65534))
+		return 1;
+	client_cred_changed(client);
+	if (ping(client, 0) || seteuid(0))
+		return 2;
+	client_cred_changed(client);
+	return ping(client, 0) ? 3 : 0;
+}
+
+/* Becomes somebody whom its own ids do not lead to, as by a setuid program. */
+static int out_of_reach(void)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {{.effective = 1u << CAP_SETUID,
+		.permitted = 1u << CAP_SETUID}};
+
+	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) ||
+		setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534) ||
+		syscall(SYS_capset, &h, caps))
+		return 1;
+	if (client_attach(server->path, "", "/wfs", &client) || ping(client, 0))
+		return 2;
+	if (setresuid(1, 1, 1))
+		return 3;
+	client_cred_changed(client);
+	return ping(client, 0) == -ENOTCONN ? 0 : 4;
+}
+
+Test(client, identity)
+{
+	cr_expect_eq(ping(client, 0), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), getuid());
+	if (getuid() != 0)
+		return;
+	cr_expect_eq(as_child(attach_as_nobody), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 65534);
+	cr_expect_eq(atomic_load(&server->last_gid), 65534);
+	cr_expect_eq(ping(client, 0), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 0);
+	cr_expect_eq(as_child(attach_and_become_nobody), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 65534);
+	cr_expect_eq(as_child(change_back_and_forth), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 0);
+	cr_expect_eq(as_child(out_of_reach), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 65534);
+}
+
+/* --- hostile programs ---------------------------------------------------------------------------- */
+
+struct hostile {
+	int socket;
+	int memory;
+	int event;
+	struct shm_header *header;
+	struct shm_slot *slot;
+};
+
+static int connect_raw(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	memcpy(address.sun_path, server->path, strlen(server->path) + 1);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void hostile_attach(struct hostile *h)
+{
+	struct shm_hello hello = {.magic = SHM_MAGIC, .version = SHM_VERSION};
+	struct shm_welcome welcome;
+	union {
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {&welcome, sizeof(welcome)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+		.msg_controllen = sizeof(control)};
+	int fds[2];
+
+	h->socket = connect_raw();
+	cr_assert_eq(send(h->socket, &hello, sizeof(hello), 0), (ssize_t)sizeof(hello));
+	cr_assert_eq(recvmsg(h->socket, &message, 0), (ssize_t)sizeof(welcome));
+	cr_assert_eq(welcome.error, 0);
+	memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fds));
+	h->memory = fds[0];
+	h->event = fds[1];
+	h->header = mmap(NULL, SHM_TOTAL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+	cr_assert_neq((void *)h->header, MAP_FAILED);
+	h->slot = (struct shm_slot *)(void *)((char *)h->header + SHM_SLOTS_OFFSET);
+}
+
+static void hostile_kick(struct hostile *h, uint64_t bits)
+{
+	uint64_t one = 1;
+
+	atomic_store(&h->slot[0].state, SLOT_SUBMITTED);
+	atomic_fetch_or(&h->header->submitted, bits);
+	(void)!write(h->event, &one, sizeof(one));
+}
+
+static struct wire_head good_head(uint16_t op)
+{
+	return (struct wire_head){.magic = le32_put(WIRE_MAGIC), .version = WIRE_VERSION,
+		.kind = WIRE_REQUEST, .op = le16_put(op)};
+}
+
+static void hostile_expect_out(struct hostile *h, const char *what)
+{
+	struct pollfd p = {.fd = h->socket, .events = POLLIN};
+	char byte;
+
+	cr_expect_eq(poll(&p, 1, 3000), 1, "%s", what);
+	cr_expect_leq(recv(h->socket, &byte, 1, MSG_DONTWAIT), 0, "%s", what);
+	munmap(h->header, SHM_TOTAL_SIZE);
+	close(h->memory);
+	close(h->event);
+	close(h->socket);
+	cr_expect_eq(ping(client, 0), 0, "%s", what);
+	cr_expect(eventually(&server->sessions, 1));
+}
+
+Test(client, hostile_heads)
+{
+	static const char *const what[] = {"magic", "version", "kind", "op 0", "node op",
+		"flags", "groups", "bucket", "shard", "body size", "data size", "data max",
+		"body", "submitted", "rubbish"};
+	struct hostile h;
+
+	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
+		struct wire_head head = good_head(OP_PING);
+		uint64_t bits = 1;
+
+		hostile_attach(&h);
+		switch (i) {
+		case 0: head.magic = le32_put(1); break;
+		case 1: head.version = 9; break;
+		case 2: head.kind = WIRE_REPLY; break;
+		case 3: head.op = le16_put(0); break;
+		case 4: head.op = le16_put(OP_RESOLVE); break;
+		case 5: head.flags = le16_put(HEAD_INLINE); break;
+		case 6: head.group_count = le16_put(1); break;
+		case 7: head.bucket = le16_put(4); break;
+		case 8:
+			head.bucket = le16_put(2);
+			head.flags = le16_put(HEAD_TO_SHARD);
+			break;
+		case 9: head.body_size = le32_put(WIRE_BODY_MAX + 1); break;
+		case 10: head.data_size = le32_put(WIRE_DATA_MAX + 1); break;
+		case 11: head.data_max = le32_put(UINT32_MAX); break;
+		case 12: head.body_size = le32_put(1); break;
+		case 13: bits = 1ull << 40; break;
+		default: memset(&head, 0xa5, sizeof(head)); break;
+		}
+		h.slot[0].head = head;
+		hostile_kick(&h, bits);
+		hostile_expect_out(&h, what[i]);
+	}
+}
+
+Test(client, hostile_slot_submitted_twice)
+{
+	struct hostile h;
+	uint32_t before = atomic_load(&server->requests);
+
+	hostile_attach(&h);
+	h.slot[0].head = good_head(OP_PING);
+	h.slot[0].head.bucket = le16_put(NEVER_BUCKET);
+	hostile_kick(&h, 1);
+	cr_assert(eventually(&server->requests, before + 1));
+	hostile_kick(&h, 1);
+	hostile_expect_out(&h, "twice");
+	cr_expect(eventually(&server->ended, 1));
+}
+
+Test(client, hostile_header_and_states)
+{
+	struct hostile h;
+	struct client_raw raw = {.op = OP_PING};
+
+	/* The header is not read back, and the states are the program's own loss. */
+	hostile_attach(&h);
+	memset(h.header, 0x5a, 64);
+	for (unsigned i = 0; i < SHM_SLOT_COUNT; i++) {
+		h.slot[i].head = good_head(OP_PING);
+		atomic_store(&h.slot[i].state, i % 5);
+	}
+	hostile_kick(&h, UINT32_MAX);
+	cr_expect(eventually(&server->requests, SHM_SLOT_COUNT));
+	cr_expect_eq(client_raw(client, &raw), 0);
+	cr_expect_lt(ftruncate(h.memory, 0), 0);
+	(void)!send(h.socket, "x", 1, 0);
+	hostile_expect_out(&h, "data on the socket");
+}
+
+Test(client, hostile_eventfd)
+{
+	struct hostile h;
+	uint64_t almost = UINT64_MAX - 1;
+
+	hostile_attach(&h);
+	fcntl(h.event, F_SETFL, 0);
+	for (int i = 0; i < 20; i++) {
+		(void)!write(h.event, &almost, sizeof(almost));
+		cr_expect_eq(ping(client, 0), 0);
+	}
+	(void)!send(h.socket, "x", 1, 0);
+	hostile_expect_out(&h, "eventfd");
+}
+
+Test(client, hostile_hellos)
+{
+	static const size_t sizes[] = {1, sizeof(struct shm_hello) - 1,
+		sizeof(struct shm_hello) + 1, 4000, sizeof(struct shm_hello)};
+	char bytes[4000];
+
+	memset(bytes, 'q', sizeof(bytes));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		int fd = connect_raw();
+
+		cr_expect_eq(send(fd, bytes, sizes[i], 0), (ssize_t)sizes[i]);
+		cr_expect_leq(recv(fd, bytes, 1, 0), 0);
+		close(fd);
+	}
+	close(connect_raw());
+	cr_expect_eq(ping(client, 0), 0);
+}
+
+Test(client, version_is_checked)
+{
+	struct shm_hello hello = {.magic = SHM_MAGIC, .version = SHM_VERSION + 1};
+	struct shm_welcome welcome;
+	int fd = connect_raw();
+
+	cr_expect_eq(send(fd, &hello, sizeof(hello), 0), (ssize_t)sizeof(hello));
+	cr_expect_eq(recv(fd, &welcome, sizeof(welcome), 0), (ssize_t)sizeof(welcome));
+	cr_expect_eq(welcome.error, EPROTO);
+	close(fd);
+}
+
+/* --- figures ------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+Test(client, ping_round_trip)
+{
+	enum { COUNT = 20000 };
+	uint32_t *took = malloc(COUNT * sizeof(*took));
+	struct timespec a, b;
+
+	for (int i = 0; i < COUNT; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &a);
+		cr_assert_eq(ping(client, 0), 0);
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		took[i] = (uint32_t)((b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec);
+	}
+	qsort(took, COUNT, sizeof(*took), by_value);
+	fprintf(stderr, "ping round trip ns: p50 %u p90 %u p99 %u max %u\n", took[COUNT / 2],
+		took[COUNT * 9 / 10], took[COUNT * 99 / 100], took[COUNT - 1]);
+	cr_expect_lt(took[COUNT / 2], 1000000);
+	free(took);
+}
+
+Test(client, many_idle_sessions)
+{
+	enum { COUNT = 200 };
+	struct client *idle[COUNT];
+	uint64_t start;
+
+	for (int i = 0; i < COUNT; i++) {
+		cr_assert_eq(client_attach(server->path, "", "/wfs", &idle[i]), 0);
+		cr_assert_eq(ping(idle[i], 0), 0);
+	}
+	cr_expect_eq(atomic_load(&server->sessions), COUNT + 1);
+	start = now_us();
+	for (int i = 0; i < 5000; i++)
+		cr_assert_eq(ping(client, 0), 0);
+	fprintf(stderr, "ping with %d idle sessions: %.1f us\n", COUNT,
+		(double)(now_us() - start) / 5000);
+	for (int i = 0; i < COUNT; i++)
+		cr_assert_eq(ping(idle[i], 0), 0);
+	for (int i = 0; i < COUNT; i++)
+		client_detach(idle[i]);
+	cr_expect(eventually(&server->ended, COUNT));
+	cr_expect(eventually(&server->sessions, 1));
+}
