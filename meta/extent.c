@@ -58,6 +58,11 @@ static struct chunk *chunk_find(struct meta *m, ino_id ino, uint64_t index)
 	return ch;
 }
 
+bool chunk_cached(struct meta *m, ino_id ino, uint64_t index)
+{
+	return chunk_find(m, ino, index) != NULL;
+}
+
 static void chunk_drop(struct meta *m, struct chunk *ch)
 {
 	struct chunk **link = chunk_head(m, ch->ino, ch->index);

@@ -147,6 +147,7 @@ int xattr_delete_all(struct meta *m, struct batch *batch, ino_id ino);
 
 /* A new file has no chunk 0 yet: know it without looking. Best effort. */
 void chunk_cache_fresh(struct meta *m, ino_id ino);
+bool chunk_cached(struct meta *m, ino_id ino, uint64_t index);
 void chunk_cache_drop_all(struct meta *m);
 
 /* --- purge.c -------------------------------------------------------------------------- */

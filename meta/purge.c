@@ -47,15 +47,21 @@ static int job_read(struct meta *m, ino_id ino, struct job *job_out)
 	return 0;
 }
 
-/* Everything that hangs on the inode in its own bucket. */
-static int inode_remove(struct work *w, struct work_inode *wi)
+/*
+ * Everything that hangs on the inode in its own bucket. An inode that was never written
+ * may still have blocks, of a writer that died half-way; a purge looks, a plain unlink
+ * looks only where that is free.
+ */
+static int inode_remove(struct work *w, struct work_inode *wi, bool look)
 {
 	const struct inode *in = &wi->in;
 	int rc = 0;
 
 	if (in->flags & INODE_HAS_XATTRS)
 		rc = xattr_delete_all(w->m, w->batch, wi->ino);
-	if (rc == 0 && S_ISREG(in->attr.mode) && in->flags & INODE_HAS_DATA)
+	if (in->flags & INODE_HAS_DATA || chunk_cached(w->m, wi->ino, 0))
+		look = true;
+	if (rc == 0 && S_ISREG(in->attr.mode) && look)
 		rc = meta_extent_punch(w->m, w->batch, w->bucket, wi->ino, 0, 0,
 			WFS_CHUNK_BLOCKS);
 	if (rc == 0)
@@ -70,7 +76,7 @@ int inode_last_unlink(struct work *w, struct work_inode *wi, bool *purge_out)
 	/* An intent may not touch E and X keys: writers of data do not look at locks. */
 	if (!w->deferred && wi->in.attr.size_bytes <= WFS_CHUNK_SIZE &&
 		!w->m->is_open(w->m->ctx, wi->ino))
-		return inode_remove(w, wi);
+		return inode_remove(w, wi, false);
 	job_put(w->batch, wi->ino, &orphan);
 	*purge_out = true;
 	return 0;
@@ -263,7 +269,7 @@ int meta_purge_done(struct meta *m, struct batch *batch, const struct purge_job 
 	meta_key_job(&key, job->ino);
 	if (job->whole_file) {
 		batch_del(batch, key.bytes, key.size);
-		return work_end(w, inode_remove(w, wi));
+		return work_end(w, inode_remove(w, wi, true));
 	}
 	stored.flags &= ~JOB_TRUNCATE;
 	if (stored.flags)

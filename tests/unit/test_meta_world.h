@@ -21,6 +21,8 @@
 
 #define BUCKETS 16u
 
+static uint32_t world_cache_entries = 64; /* of the kv */
+
 struct world {
 	struct kv_model_disk *disk; /* NULL: RocksDB */
 	struct kv *kv;
@@ -100,7 +102,8 @@ static inline void world_init(struct world *w, bool rocks)
 	} else {
 		w->disk = kv_model_disk_new();
 		cr_assert_eq(kv_model_open(w->disk, &w->kv), 0);
-		cr_assert_eq(kv_cache_enable(w->kv, 64), 0);
+		if (world_cache_entries)
+			cr_assert_eq(kv_cache_enable(w->kv, world_cache_entries), 0);
 	}
 	env_sim_init(&w->env, 1);
 	batch_init(&w->batch);
