@@ -1,5 +1,5 @@
 /*
- * File data: READ, WRITE, changes of size, and purges of chunks.
+ * File data: READ and WRITE. (Cutting files short is core/shard/cut.c.)
  *
  * Data is stored in whole 4 KiB blocks. A change that begins or ends inside a block
  * reads that block first (an "edge", at most two of them), and from then until its
@@ -12,7 +12,7 @@
  * copies to the caller last: memory shared with a program is never trusted to stay as
  * it is.
  */
-#include "core/shard/shard_impl.h"
+#include "core/shard/data.h"
 
 #include <errno.h>
 #include <string.h>
@@ -20,49 +20,6 @@
 #include "core/base/crc.h"
 #include "core/base/hash.h"
 #include "core/base/mem.h"
-
-struct edge {
-	struct store_read read;
-	uint32_t crc;
-	uint8_t *data; /* one block; NULL: zeros */
-};
-
-struct io_map {
-	struct extent extents[2 * WFS_CHUNK_BLOCKS + 1];
-	struct store_read reads[WFS_CHUNK_BLOCKS];
-	uint32_t crcs[WFS_CHUNK_BLOCKS];
-	uint32_t count;
-};
-
-struct io {
-	struct exec *x;
-	ino_id ino;
-	uint64_t chunk;
-	uint32_t begin; /* bytes within the chunk */
-	uint32_t end;
-	uint32_t generation;
-	bool owner;  /* in s->chunks */
-	bool append;
-	int error;
-	unsigned pending;
-	unsigned tries;
-	uint64_t size_bytes; /* of the file, as seen at the start */
-	void (*ready)(struct exec *x);
-	struct edge head;
-	struct edge tail;
-	/* READ */
-	struct io_map *map;
-	uint8_t *buffer;
-	/* SETATTR */
-	struct meta_set set;
-	struct wire_walk_reply *walk;
-	struct exec *partner; /* of a write: the record of the inode's bucket */
-};
-
-static uint32_t block_of(uint32_t byte)
-{
-	return byte / WFS_BLOCK_SIZE;
-}
 
 static uint32_t block_count_of(const struct io *io)
 {
@@ -74,9 +31,9 @@ static bool inode_here(const struct exec *x)
 	return shard_owns(x->s, ino_bucket(x->io->ino));
 }
 
-/* --- the chunk an exec owns while it reads edges ------------------------------------------ */
+/* --- the chunk an exec owns while it reads edges --- */
 
-static bool chunk_busy(const struct exec *x)
+bool chunk_busy(const struct exec *x)
 {
 	const struct list *head = &x->s->chunks;
 
@@ -96,7 +53,7 @@ static void chunk_own(struct exec *x)
 	list_push_back(&x->s->chunks, &x->link);
 }
 
-static void chunk_release(struct exec *x)
+void chunk_release(struct exec *x)
 {
 	if (!x->io->owner)
 		return;
@@ -129,7 +86,7 @@ void io_free(struct io *io)
 	mem_free(io);
 }
 
-static int io_new(struct exec *x)
+int io_new(struct exec *x)
 {
 	if (x->io) {
 		io_reset(x->io);
@@ -143,7 +100,7 @@ static int io_new(struct exec *x)
 }
 
 /* Errors of a data operation that may mean "wait": park, or answer. */
-static void io_end(struct exec *x, int rc)
+void io_end(struct exec *x, int rc)
 {
 	if (rc == -EINPROGRESS) {
 		chunk_release(x);
@@ -153,7 +110,7 @@ static void io_end(struct exec *x, int rc)
 	exec_finish(x, rc);
 }
 
-/* --- edges ----------------------------------------------------------------------------------- */
+/* --- edges --- */
 
 static void io_step(struct exec *x)
 {
@@ -203,7 +160,7 @@ static int edge_load(struct exec *x, struct edge *e, uint32_t block)
 }
 
 /* Load head and tail edges as asked, then go on with ready(). */
-static void edges_load(struct exec *x, bool head, bool tail, void (*ready)(struct exec *))
+void edges_load(struct exec *x, bool head, bool tail, void (*ready)(struct exec *))
 {
 	struct io *io = x->io;
 	int rc = 0;
@@ -220,7 +177,7 @@ static void edges_load(struct exec *x, bool head, bool tail, void (*ready)(struc
 	io_step(x);
 }
 
-/* --- READ -------------------------------------------------------------------------------------- */
+/* --- READ --- */
 
 static void read_map(struct exec *x);
 
@@ -383,7 +340,7 @@ void read_start(struct exec *x)
 	read_map(x);
 }
 
-/* --- WRITE -------------------------------------------------------------------------------------- */
+/* --- WRITE --- */
 
 /* The inode's side, as far as it is ours: is the write of this generation, and where. */
 static int write_check(struct exec *x)
@@ -612,214 +569,7 @@ void write_start(struct exec *x)
 		write_commit(x);
 }
 
-/* --- cutting: SETATTR with a size, CHUNK_PURGE ----------------------------------------------------- */
-
-/* The block that a cut leaves half: its id is new, its tail is zeros. */
-static int cut_edge(struct exec *x)
-{
-	struct io *io = x->io;
-	uint32_t crc;
-
-	if (x->record.block_count == 0)
-		return 0;
-	memcpy(x->record.data, io->tail.data, WFS_BLOCK_SIZE);
-	memset((uint8_t *)x->record.data + io->end % WFS_BLOCK_SIZE, 0,
-		WFS_BLOCK_SIZE - io->end % WFS_BLOCK_SIZE);
-	crc = crc32c(x->record.data, WFS_BLOCK_SIZE);
-	return meta_extent_write(x->s->meta, &x->s->batch, x->record.bucket, io->ino,
-		io->chunk, block_of(io->end), 1, x->record.id, &crc);
-}
-
-static void cut_committed(struct store_record *r, int status)
-{
-	exec_finish_now(container_of(r, struct exec, record), status);
-}
-
-static void cut_conclude(struct exec *x, int rc)
-{
-	struct shard *s = x->s;
-
-	if (rc < 0) {
-		meta_batch_dropped(s->meta);
-		batch_reset(&s->batch);
-		io_end(x, rc);
-		return;
-	}
-	if (s->batch.count == 0) {
-		exec_finish(x, 0);
-		return;
-	}
-	rc = exec_commit(x, cut_committed);
-	if (rc < 0)
-		exec_finish(x, rc);
-	else
-		chunk_release(x);
-}
-
-/* True when begun; else x waits or has been answered. */
-static bool cut_begin(struct exec *x, bool deletes)
-{
-	int rc = exec_begin(x, x->req->bucket, x->io->tail.data ? 1 : 0, deletes);
-
-	if (rc == 0)
-		return true;
-	if (rc == -EINPROGRESS) {
-		x->io->owner = false;
-		x->s->rerun_chunks = true;
-	} else {
-		exec_finish(x, rc);
-	}
-	return false;
-}
-
-static void setattr_ready(struct exec *x)
-{
-	struct shard *s = x->s;
-	struct io *io = x->io;
-	struct meta_call c;
-	struct attr attr;
-	bool purge = false;
-	int rc;
-
-	if (!cut_begin(x, io->set.size_bytes < io->size_bytes))
-		return;
-	shard_call_init(s, &x->req->cred, &c);
-	rc = meta_setattr(s->meta, &c, io->ino, &io->set, &attr, &purge);
-	if (rc == 0)
-		rc = cut_edge(x);
-	if (rc == 0) {
-		path_reply(x, &attr, 0);
-		if (purge)
-			purge_kick(s);
-	}
-	cut_conclude(x, rc);
-}
-
-static void setattr_plain(struct exec *x)
-{
-	struct meta_call c;
-	int rc = exec_begin(x, x->req->bucket, 0, false);
-
-	if (rc == -EINPROGRESS)
-		return;
-	if (rc < 0 && rc != -ENOSPC) {
-		exec_finish(x, rc);
-		return;
-	}
-	shard_call_init(x->s, &x->req->cred, &c);
-	exec_conclude(x, op_setattr_plain(x, &c));
-}
-
-/* The walk of a SETATTR with a size; 1 to go on. */
-static int setattr_walk(struct exec *x)
-{
-	const struct wire_setattr *ws = x->req->body;
-	struct meta_call c;
-	struct attr attr;
-	struct walk w;
-	struct io *io;
-	int rc = io_new(x);
-
-	if (rc < 0)
-		return rc;
-	shard_call_init(x->s, &x->req->cred, &c);
-	rc = path_walk(x, &c, (enum walk_mode)ws->path.mode, &w);
-	if (rc <= 0)
-		return rc;
-	/* The walk may have ended in another bucket of this shard: so does the record. */
-	x->req->bucket = ino_bucket(w.ino);
-	rc = meta_getattr(x->s->meta, w.ino, &attr);
-	if (rc < 0)
-		return rc;
-	io = x->io;
-	io->ino = w.ino;
-	io->chunk = 0;
-	io->size_bytes = attr.size_bytes;
-	io->set = (struct meta_set){
-		.mask = le32_get(ws->mask),
-		.mode = le32_get(ws->mode),
-		.uid = le32_get(ws->uid),
-		.gid = le32_get(ws->gid),
-		.size_bytes = le64_get(ws->size),
-		.atime_ns = (int64_t)le64_get(ws->atime_ns),
-		.mtime_ns = (int64_t)le64_get(ws->mtime_ns),
-		.by_fd = le32_get(ws->by_fd) != 0,
-	};
-	return 1;
-}
-
-void setattr_start(struct exec *x)
-{
-	const struct wire_setattr *ws = x->req->body;
-	bool edge;
-	int rc;
-
-	if (!(le32_get(ws->mask) & SET_SIZE)) {
-		setattr_plain(x);
-		return;
-	}
-	rc = setattr_walk(x);
-	if (rc <= 0) {
-		io_end(x, rc);
-		return;
-	}
-	if (chunk_busy(x)) {
-		exec_wait(x, &x->s->chunk_waiters);
-		return;
-	}
-	/* Past chunk 0 the purge job zeroes the edge. */
-	edge = x->io->set.size_bytes < x->io->size_bytes &&
-	       x->io->set.size_bytes < WFS_CHUNK_SIZE &&
-	       x->io->set.size_bytes % WFS_BLOCK_SIZE != 0;
-	x->io->begin = 0;
-	x->io->end = edge ? (uint32_t)x->io->set.size_bytes : 0;
-	edges_load(x, false, edge, setattr_ready);
-}
-
-static void chunk_purge_ready(struct exec *x)
-{
-	const struct wire_purge *wp = x->req->body;
-	struct meta_call c;
-	int rc;
-
-	if (!cut_begin(x, true))
-		return;
-	shard_call_init(x->s, &x->req->cred, &c);
-	rc = meta_chunk_purge(x->s->meta, c.batch, x->req->bucket, x->io->ino, x->io->chunk,
-		le32_get(wp->keep_bytes), le32_get(wp->generation), wp->forget);
-	if (rc == 0)
-		rc = cut_edge(x);
-	cut_conclude(x, rc);
-}
-
-void chunk_purge_start(struct exec *x)
-{
-	const struct wire_purge *wp = x->req->body;
-	uint32_t keep = le32_get(wp->keep_bytes);
-	int rc = io_new(x);
-
-	if (rc < 0) {
-		exec_finish(x, rc);
-		return;
-	}
-	x->io->ino = le64_get(wp->ino);
-	x->io->chunk = le64_get(wp->chunk);
-	if (keep >= WFS_CHUNK_SIZE ||
-		chunk_bucket(x->io->ino, x->io->chunk, x->s->map->bucket_count) !=
-			x->req->bucket) {
-		exec_finish(x, -EINVAL);
-		return;
-	}
-	if (chunk_busy(x)) {
-		exec_wait(x, &x->s->chunk_waiters);
-		return;
-	}
-	x->io->begin = 0;
-	x->io->end = keep;
-	edges_load(x, false, keep % WFS_BLOCK_SIZE != 0, chunk_purge_ready);
-}
-
-/* --- the inode's side of writes done elsewhere --------------------------------------------------------- */
+/* --- the inode's side of writes done elsewhere --- */
 
 static void inode_reply(struct exec *x, const struct attr *attr, uint64_t offset,
 	uint32_t length)

@@ -89,7 +89,7 @@ int op_readdir(struct exec *x, struct meta_call *c)
 	return 0;
 }
 
-/* --- extended attributes --------------------------------------------------------------- */
+/* --- extended attributes --- */
 
 static int xattr_walk(struct exec *x, struct meta_call *c, struct walk *w,
 	const char **name_out, size_t *name_size_out)
@@ -173,7 +173,7 @@ int op_removexattr(struct exec *x, struct meta_call *c)
 	return meta_removexattr(x->s->meta, c, w.ino, name, name_size);
 }
 
-/* --- whole shards ------------------------------------------------------------------------- */
+/* --- whole shards --- */
 
 static uint64_t inodes_count(struct shard *s)
 {

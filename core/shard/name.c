@@ -55,7 +55,7 @@ void wire_attr_take(const struct wire_attr *in, struct attr *attr_out)
 	};
 }
 
-/* --- paths -------------------------------------------------------------------------------- */
+/* --- paths --- */
 
 const char *path_of(const struct exec *x, size_t fixed_size, size_t *size_out)
 {
@@ -186,7 +186,7 @@ int op_walk(struct exec *x, struct meta_call *c)
 	return 0;
 }
 
-/* --- open ------------------------------------------------------------------------------------ */
+/* --- open --- */
 
 static int open_inode(struct exec *x, struct meta_call *c, ino_id ino, int flags,
 	bool must_be_dir)
@@ -294,7 +294,7 @@ int op_close(struct exec *x, struct meta_call *c)
 	return 0;
 }
 
-/* --- attributes ---------------------------------------------------------------------------------- */
+/* --- attributes --- */
 
 int op_setattr_plain(struct exec *x, struct meta_call *c)
 {
@@ -351,7 +351,7 @@ int op_readlink(struct exec *x, struct meta_call *c)
 	return rc;
 }
 
-/* --- names ------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 /* What making a name "." or ".." means, or one that ends in a slash. */
 static int name_walk(struct exec *x, struct meta_call *c, struct walk *w)

@@ -13,7 +13,7 @@
 #include <linux/fs.h>
 #include <string.h>
 
-/* --- facts ---------------------------------------------------------------------------- */
+/* --- facts --- */
 
 static struct txn_name *asked_name(struct txn *t)
 {
@@ -124,7 +124,7 @@ static int attr_learn(struct txn *t, struct txn_name *n, uint32_t which)
 	return rc;
 }
 
-/* --- moving directories: the lock, and the climb -------------------------------------------- */
+/* --- moving directories: the lock, and the climb --- */
 
 static void climb_come(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
@@ -204,7 +204,7 @@ static int directory_move_check(struct txn *t)
 	return climb_step(t);
 }
 
-/* --- steps to parts ------------------------------------------------------------------------------ */
+/* --- steps to parts --- */
 
 static struct step *step_add(struct txn *t, uint16_t bucket, enum step_type type)
 {
@@ -249,7 +249,7 @@ static void step_inode(struct txn *t, enum step_type type, ino_id ino, uint8_t d
 	step->dir = dir;
 }
 
-/* --- the operations -------------------------------------------------------------------------------- */
+/* --- the operations --- */
 
 static int mkdir_plan(struct txn *t)
 {
@@ -423,7 +423,7 @@ int plan_next(struct txn *t)
 	}
 }
 
-/* --- from the request ------------------------------------------------------------------------------- */
+/* --- from the request --- */
 
 /* What "." and ".." as the last name mean to each. */
 static int special_name(uint16_t op, int rc)

@@ -78,7 +78,7 @@ void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call 
 		.cred = cred, .now_ns = env_wall_ns(s->env), .batch = &s->batch};
 }
 
-/* --- exec ----------------------------------------------------------------------------- */
+/* --- exec --- */
 
 struct exec *exec_new(struct shard *s, struct request *req)
 {
@@ -303,7 +303,7 @@ uint64_t exec_timeout_ms(const struct exec *x)
 	return deadline > now ? (deadline - now) / 1000 + 1 : 1;
 }
 
-/* --- requests ----------------------------------------------------------------------------- */
+/* --- requests --- */
 
 void shard_handle(struct shard *s, struct request *req)
 {
@@ -337,7 +337,7 @@ void shard_handle(struct shard *s, struct request *req)
 	exec_start(x);
 }
 
-/* --- the loop --------------------------------------------------------------------------------- */
+/* --- the loop --- */
 
 static void queue_rerun(struct list *queue)
 {
@@ -393,6 +393,7 @@ uint64_t shard_poll(struct shard *s)
 	if (!list_empty(&s->parked))
 		next_us = 20000;
 	txn_poll(s, &next_us);
+	intent_poll(s, &next_us);
 	purge_poll(s, &next_us);
 	if (s->rerun_parked || s->rerun_room || s->rerun_chunks || s->rerun_buffers)
 		next_us = 0;
@@ -415,7 +416,7 @@ void shard_process_stats_set(struct shard *s, const struct shard_process_stats *
 	s->process = *ps;
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static int lsn_load(struct shard *s)
 {

@@ -98,7 +98,7 @@ struct shard {
 bool shard_owns(void *ctx, uint16_t bucket);
 void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call *c);
 
-/* --- exec (shard.c) ------------------------------------------------------------------- */
+/* --- exec (shard.c) --- */
 
 struct exec *exec_new(struct shard *s, struct request *req);
 void exec_start(struct exec *x);
@@ -122,12 +122,12 @@ int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status)
 void exec_conclude(struct exec *x, int rc);
 uint64_t exec_timeout_ms(const struct exec *x);
 
-/* --- reply bodies (name.c) --------------------------------------------------------------- */
+/* --- reply bodies (name.c) --- */
 
 void wire_attr_put(struct wire_attr *out, const struct attr *attr);
 void wire_attr_take(const struct wire_attr *in, struct attr *attr_out);
 
-/* --- handlers ------------------------------------------------------------------------------ */
+/* --- handlers --- */
 
 int op_walk(struct exec *x, struct meta_call *c);
 int op_open(struct exec *x, struct meta_call *c);
@@ -166,7 +166,7 @@ const char *path_of(const struct exec *x, size_t fixed_size, size_t *size_out);
 const char *extra_of(const struct exec *x, size_t fixed_size, size_t *size_out);
 void path_reply(struct exec *x, const struct attr *attr, unsigned flags);
 
-/* --- file data (data.c) ------------------------------------------------------------------------ */
+/* --- file data (data.c) --- */
 
 void read_start(struct exec *x);
 void write_start(struct exec *x);
@@ -174,7 +174,7 @@ void setattr_start(struct exec *x);
 void chunk_purge_start(struct exec *x);
 void io_free(struct io *io);
 
-/* --- open files (opens.c) ------------------------------------------------------------------------ */
+/* --- open files (opens.c) --- */
 
 int open_table_new(struct open_table **table_out);
 void open_table_free(struct open_table *t);
@@ -184,15 +184,16 @@ bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino);
 void open_table_end(struct open_table *t, uint64_t session);
 bool open_table_has(const struct open_table *t, ino_id ino);
 
-/* --- transactions (txn.c, plan.c) ------------------------------------------------------------------ */
+/* --- transactions (txn.c, plan.c) --- */
 
 void txn_start(struct exec *x);     /* MKDIR, UNLINK, RMDIR, LINK, RENAME */
 void txn_poll(struct shard *s, uint64_t *next_us);
+void intent_poll(struct shard *s, uint64_t *next_us);
 int txn_recover(struct shard *s);
 void txn_free_all(struct shard *s);
 void txn_exec_gone(struct exec *x); /* the request it served was answered */
 
-/* --- purges (purge.c) ----------------------------------------------------------------------------------- */
+/* --- purges (purge.c) --- */
 
 int purge_new(struct shard *s);
 void purge_free(struct shard *s);

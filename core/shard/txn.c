@@ -4,7 +4,7 @@
  * The coordinator's record with the decision is the commit point; it is answered when
  * that record is durable, while the participants still hold their locks, so nobody sees
  * the one side without the other. meta/part.h tells the protocol, core/shard/txn.h draws
- * the states.
+ * the states. The participants' side is core/shard/intent.c.
  */
 #include "core/shard/txn.h"
 
@@ -18,21 +18,7 @@
 #define RETRY_SPREAD_US    8000u
 #define RESOLVE_RETRY_US   250000u
 #define STALE_TRIES        16
-#define INTENT_PATIENCE_US 2000000u
-#define INTENT_ASK_US      1000000u
 #define ABORT_TIMEOUT_MS   1000u
-
-/* A part prepared here whose outcome is not known yet. */
-struct intent_watch {
-	struct list link;
-	struct shard *s;
-	uint64_t txid;
-	uint16_t bucket;
-	uint64_t ask_us; /* when to ask the coordinator */
-	bool asking;
-	bool commit;     /* the outcome, once own_resolve runs */
-	struct rpc_call call;
-};
 
 static const struct cred root_cred;
 
@@ -41,7 +27,7 @@ static void txn_decide(struct txn *t);
 static void txn_abort(struct txn *t, int status);
 static void resolve_send_all(struct txn *t, bool commit);
 
-static void soon(uint64_t *next_us, uint64_t now, uint64_t at)
+void soon(uint64_t *next_us, uint64_t now, uint64_t at)
 {
 	uint64_t wait = at > now ? at - now : 0;
 
@@ -49,7 +35,7 @@ static void soon(uint64_t *next_us, uint64_t now, uint64_t at)
 		*next_us = wait;
 }
 
-/* --- life ----------------------------------------------------------------------------- */
+/* --- life --- */
 
 static struct txn *txn_new(struct shard *s, struct exec *x)
 {
@@ -114,7 +100,7 @@ void txn_send(struct txn *t, uint32_t i, uint16_t op, uint16_t bucket, const voi
 	t->s->send(t->s->ctx, &tc->call);
 }
 
-/* --- the rename lock ---------------------------------------------------------------------- */
+/* --- the rename lock --- */
 
 static void ignore_done(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
@@ -175,7 +161,7 @@ int op_rename_unlock(struct exec *x, struct meta_call *c)
 	return 0;
 }
 
-/* --- ends ----------------------------------------------------------------------------------- */
+/* --- ends --- */
 
 /* Answer without a decision. */
 static void txn_fail(struct txn *t, int rc)
@@ -230,7 +216,7 @@ static void mkdir_reply(struct txn *t)
 	}
 }
 
-/* --- one bucket: one record --------------------------------------------------------------------- */
+/* --- one bucket: one record --- */
 
 static void single_committed(struct store_record *r, int status)
 {
@@ -292,7 +278,7 @@ static void txn_single(struct txn *t)
 		txn_fail(t, rc);
 }
 
-/* --- prepare ---------------------------------------------------------------------------------------- */
+/* --- prepare --- */
 
 static void part_prepared(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
@@ -362,7 +348,7 @@ static void txn_prepare(struct txn *t)
 		txn_abort(t, t->error);
 }
 
-/* --- decide -------------------------------------------------------------------------------------------- */
+/* --- decide --- */
 
 static void txn_decided(struct store_record *r, int status)
 {
@@ -406,7 +392,7 @@ static void txn_decide(struct txn *t)
 	meta_unlock(t->s->meta, t->txid);
 }
 
-/* --- resolve, abort -------------------------------------------------------------------------------------- */
+/* --- resolve, abort --- */
 
 static void forget_committed(struct store_record *r, int status)
 {
@@ -508,7 +494,7 @@ static void txn_abort(struct txn *t, int status)
 	}
 }
 
-/* --- planning --------------------------------------------------------------------------------------------- */
+/* --- planning --- */
 
 static void txn_advance(struct txn *t, int rc)
 {
@@ -569,197 +555,13 @@ void txn_start(struct exec *x)
 		exec_finish(x, -ENOMEM);
 }
 
-/* --- participant --------------------------------------------------------------------------------------------- */
-
-static struct intent_watch *watch_find(struct shard *s, uint64_t txid, uint16_t bucket)
-{
-	list_for_each(it, tmp, &s->intents)
-	{
-		struct intent_watch *w = container_of(it, struct intent_watch, link);
-
-		if (w->txid == txid && w->bucket == bucket)
-			return w;
-	}
-	return NULL;
-}
-
-static int watch_add(struct shard *s, uint64_t txid, uint16_t bucket, uint64_t ask_us)
-{
-	struct intent_watch *w = watch_find(s, txid, bucket);
-
-	if (w)
-		return 0;
-	w = mem_zalloc(sizeof(*w));
-	if (!w)
-		return -ENOMEM;
-	w->s = s;
-	w->txid = txid;
-	w->bucket = bucket;
-	w->ask_us = ask_us;
-	list_push_back(&s->intents, &w->link);
-	return 0;
-}
-
-static void watch_drop(struct intent_watch *w)
-{
-	if (!w)
-		return;
-	list_remove(&w->link);
-	/* The question under way frees it when it ends. */
-	if (!w->asking)
-		mem_free(w);
-	else
-		w->txid = 0;
-}
-
-int op_prepare(struct exec *x, struct meta_call *c)
-{
-	const struct wire_txn *wt = x->req->body;
-	struct wire_ino *reply = x->req->reply;
-	uint64_t txid = le64_get(wt->txid);
-	struct part part;
-	ino_id new_ino = 0;
-	int rc = part_decode(wt + 1, x->req->body_size - sizeof(*wt), &part);
-
-	if (rc < 0 || part.bucket != x->req->bucket || txid == 0)
-		return -EPROTO;
-	c->now_ns = (int64_t)le64_get(wt->now_ns);
-	rc = watch_add(x->s, txid, part.bucket,
-		env_now_us(x->s->env) + INTENT_PATIENCE_US);
-	if (rc == 0)
-		rc = meta_prepare(x->s->meta, c, txid, &part, &new_ino);
-	if (rc == -EINPROGRESS)
-		rc = -EAGAIN; /* nobody waits while it is waited for */
-	if (rc < 0)
-		return rc;
-	x->txid = txid;
-	x->prepared = true;
-	*reply = (struct wire_ino){.ino = le64_put(new_ino)};
-	x->req->reply_size = sizeof(*reply);
-	return 0;
-}
-
-static int resolve(struct exec *x, struct meta_call *c, uint64_t txid, uint16_t bucket,
-	bool commit)
-{
-	bool purge = false;
-	int rc = meta_resolve(x->s->meta, c->batch, bucket, txid, commit, &purge);
-
-	if (rc == -ENOENT)
-		rc = 0;
-	if (rc < 0)
-		return rc;
-	watch_drop(watch_find(x->s, txid, bucket));
-	x->txid = txid;
-	x->unlock = true;
-	if (purge)
-		purge_kick(x->s);
-	return 0;
-}
-
-int op_resolve(struct exec *x, struct meta_call *c)
-{
-	const struct wire_txn *wt = x->req->body;
-
-	return resolve(x, c, le64_get(wt->txid), x->req->bucket,
-		wt->outcome == TXN_COMMIT);
-}
-
-int op_txn_status(struct exec *x, struct meta_call *c)
-{
-	const struct wire_txn *wt = x->req->body;
-	struct wire_txn *reply = x->req->reply;
-	uint64_t txid = le64_get(wt->txid);
-	int rc = meta_decision(x->s->meta, txid);
-
-	(void)c;
-	if (rc < 0)
-		return rc;
-	*reply = (struct wire_txn){
-		.txid = wt->txid, .outcome = rc == 1 ? TXN_COMMIT : TXN_ABORT};
-	list_for_each(it, tmp, &x->s->txns)
-	{
-		struct txn *t = container_of(it, struct txn, link);
-
-		if (rc == 0 && t->txid == txid &&
-			(t->stage == TXN_PREPARE || t->stage == TXN_DECIDE))
-			reply->outcome = TXN_PENDING;
-	}
-	x->req->reply_size = sizeof(*reply);
-	return 0;
-}
-
-static void own_resolve_start(struct exec *x)
-{
-	struct meta_call c;
-	int rc = exec_begin(x, x->bucket, 0, true);
-
-	if (rc == -EINPROGRESS)
-		return;
-	if (rc < 0) {
-		exec_finish_now(x, rc);
-		return;
-	}
-	shard_call_init(x->s, &root_cred, &c);
-	exec_conclude(x, resolve(x, &c, x->txid, x->bucket, x->status == TXN_COMMIT));
-}
-
-static void own_resolve(struct shard *s, uint64_t txid, uint16_t bucket, uint8_t outcome)
-{
-	static const struct op_desc op = {.start = own_resolve_start};
-	struct exec *x = exec_new(s, NULL);
-
-	if (!x)
-		return; /* it will be asked again */
-	x->op = &op;
-	x->txid = txid;
-	x->bucket = bucket;
-	x->status = outcome;
-	exec_start(x);
-}
-
-static void watch_told(struct rpc_call *call, int status, const void *reply,
-	uint32_t reply_size, uint32_t reply_data_size)
-{
-	struct intent_watch *w = container_of(call, struct intent_watch, call);
-	const struct wire_txn *wt = reply;
-	struct shard *s = w->s;
-
-	(void)reply_data_size;
-	w->asking = false;
-	if (w->txid == 0) {
-		mem_free(w);
-		return;
-	}
-	w->ask_us = env_now_us(s->env) + INTENT_ASK_US;
-	if (status == 0 && reply_size == sizeof(*wt) && wt->outcome != TXN_PENDING)
-		own_resolve(s, w->txid, w->bucket, wt->outcome);
-}
-
-static void watch_ask(struct intent_watch *w)
-{
-	struct wire_txn body = {.txid = le64_put(w->txid)};
-
-	w->asking = true;
-	w->call = (struct rpc_call){
-		.op = OP_TXN_STATUS,
-		.bucket = txid_bucket(w->txid),
-		.timeout_ms = w->s->map->timeout_ms,
-		.cred = &root_cred,
-		.body = &body,
-		.body_size = sizeof(body),
-		.done = watch_told,
-	};
-	w->s->send(w->s->ctx, &w->call);
-}
-
-/* --- the loop, recovery ----------------------------------------------------------------------------------------- */
+/* --- the loop, recovery --- */
 
 void txn_poll(struct shard *s, uint64_t *next_us)
 {
 	uint64_t now;
 
-	if (list_empty(&s->txns) && list_empty(&s->intents))
+	if (list_empty(&s->txns))
 		return;
 	now = env_now_us(s->env);
 	list_for_each(it, tmp, &s->txns)
@@ -779,17 +581,6 @@ void txn_poll(struct shard *s, uint64_t *next_us)
 		*next_us = 0;
 		break; /* the list may have changed under us */
 	}
-	list_for_each(it, tmp, &s->intents)
-	{
-		struct intent_watch *w = container_of(it, struct intent_watch, link);
-
-		if (w->asking)
-			continue;
-		if (w->ask_us <= now)
-			watch_ask(w);
-		else
-			soon(next_us, now, w->ask_us);
-	}
 }
 
 struct recovery {
@@ -806,7 +597,7 @@ static void txn_found(void *ctx, enum txn_role role, uint16_t bucket, uint64_t t
 	if (rec->rc < 0)
 		return;
 	if (role == TXN_PARTICIPANT) {
-		rec->rc = watch_add(rec->s, txid, bucket, env_now_us(rec->s->env));
+		rec->rc = intent_watch(rec->s, txid, bucket, 0);
 		return;
 	}
 	t = txn_new(rec->s, NULL);
@@ -833,10 +624,5 @@ void txn_free_all(struct shard *s)
 {
 	while (!list_empty(&s->txns))
 		txn_free(list_first(&s->txns, struct txn, link));
-	while (!list_empty(&s->intents)) {
-		struct intent_watch *w = list_first(&s->intents, struct intent_watch, link);
-
-		list_remove(&w->link);
-		mem_free(w);
-	}
+	intent_free_all(s);
 }

@@ -84,6 +84,13 @@ void txn_send(struct txn *t, uint32_t i, uint16_t op, uint16_t bucket, const voi
 	uint32_t body_size,
 	void (*done)(struct rpc_call *call, int status, const void *reply,
 		uint32_t reply_size, uint32_t reply_data_size));
+/* Ask about txid's intent in bucket when patience_us have passed and nobody told. */
+int intent_watch(struct shard *s, uint64_t txid, uint16_t bucket, uint64_t patience_us);
+void intent_free_all(struct shard *s);
+
+/* Lower *next_us to the time from now to at. */
+void soon(uint64_t *next_us, uint64_t now, uint64_t at);
+
 /* A fact has come in: go on planning, or end with the error. */
 void txn_planned(struct txn *t, int status);
 

@@ -61,7 +61,7 @@ struct reactor {
 	bool checkpointed;
 };
 
-/* --- pieces ------------------------------------------------------------------------------ */
+/* --- pieces --- */
 
 static void pump(void *ctx)
 {
@@ -114,7 +114,7 @@ static int index_open(const struct config_shard *cs, bool create, struct kv **kv
 	return rc;
 }
 
-/* --- format ------------------------------------------------------------------------------ */
+/* --- format --- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -175,7 +175,7 @@ int reactor_format(const struct reactor_options *opt, bool force, char *reason,
 	return rc;
 }
 
-/* --- open ----------------------------------------------------------------------------------- */
+/* --- open --- */
 
 static void on_request(void *ctx, struct request *req)
 {
@@ -339,7 +339,7 @@ void reactor_close(struct reactor *r)
 	mem_free(r);
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop --- */
 
 static void poller_done(struct ring_op *op, int result)
 {
