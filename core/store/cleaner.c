@@ -395,8 +395,10 @@ void cleaner_poll(struct store *s)
 	if (c->state == CLEANER_IDLE)
 		cleaner_start(s);
 	if (c->state == CLEANER_READ && !c->io_busy) {
-		if (c->io_status)
+		if (c->io_status == -EIO)
 			victim_leave(s, "cannot be read", c->window_pos);
+		else if (c->io_status)
+			cleaner_later(s);
 		else
 			c->state = CLEANER_COPY;
 	}

@@ -343,7 +343,8 @@ static void group_encode(struct group *g)
 	commit_head_encode(&head, disk);
 }
 
-static void group_submit(struct group *g)
+/* False when the device takes no more now. */
+static bool group_submit(struct group *g)
 {
 	struct store *s = g->store;
 	bool first = g->pos == 1;
@@ -370,19 +371,20 @@ static void group_submit(struct group *g)
 		.offset_bytes = segment_offset(s, g->segment, g->pos - first),
 		.done = group_written,
 	};
+	rc = device_submit(s->dev, &g->io);
+	if (rc == -EAGAIN)
+		return false;
+	if (rc) {
+		store_fail(s, rc);
+		return true;
+	}
 	g->state = GROUP_FLYING;
 	s->flight_count++;
 	s->io_count++;
 	s->stats.commit_count++;
 	s->stats.device_bytes += g->io.size_bytes;
 	s->checkpoint.log_bytes += g->io.size_bytes;
-	rc = device_submit(s->dev, &g->io);
-	if (rc) {
-		s->flight_count--;
-		s->io_count--;
-		g->state = GROUP_SEALED;
-		store_fail(s, rc);
-	}
+	return true;
 }
 
 static struct group *queue_next(struct store *s)
@@ -409,9 +411,8 @@ void commit_poll(struct store *s)
 			group_seal(open);
 			g = open;
 		}
-		if (!g)
+		if (!g || !group_submit(g))
 			return;
-		group_submit(g);
 	}
 }
 

@@ -150,7 +150,8 @@ static struct read_io *read_io_free(struct read_op *op)
 	return NULL;
 }
 
-static void read_submit(struct read_op *op, struct read_io *ri, uint32_t count)
+/* False when the device takes no more now. */
+static bool read_submit(struct read_op *op, struct read_io *ri, uint32_t count)
 {
 	struct store *s = op->store;
 	uint64_t place = op->place[op->next];
@@ -159,7 +160,7 @@ static void read_submit(struct read_op *op, struct read_io *ri, uint32_t count)
 
 	if (!g) { /* freed since it was resolved */
 		op->status = -ESTALE;
-		return;
+		return true;
 	}
 	ri->io = (struct device_io){
 		.op = DEVICE_READ,
@@ -168,17 +169,18 @@ static void read_submit(struct read_op *op, struct read_io *ri, uint32_t count)
 		.offset_bytes = segment_offset(s, g, place_block(place)),
 		.done = read_io_done,
 	};
+	rc = device_submit(s->dev, &ri->io);
+	if (rc == -EAGAIN)
+		return false;
+	op->next += count;
+	if (rc) {
+		op->status = rc;
+		return true;
+	}
 	ri->busy = true;
 	op->busy_count++;
 	s->io_count++;
-	rc = device_submit(s->dev, &ri->io);
-	if (rc) {
-		ri->busy = false;
-		op->busy_count--;
-		s->io_count--;
-		op->status = rc;
-	}
-	op->next += count;
+	return true;
 }
 
 static void read_step(struct read_op *op)
@@ -203,7 +205,11 @@ static void read_step(struct read_op *op)
 			op->place[op->next + n] == op->place[op->next] + n &&
 			!read_pending(op->store, op->place[op->next + n]))
 			n++;
-		read_submit(op, ri, n);
+		if (!read_submit(op, ri, n)) {
+			if (op->busy_count == 0)
+				list_push_back(&op->store->read_stalled, &op->link);
+			return;
+		}
 	}
 	if (op->busy_count == 0)
 		read_verify(op);
@@ -236,9 +242,31 @@ void store_read(struct store *s, struct store_read *r)
 	s->read_wait_tail = (struct store_read **)&r->priv;
 }
 
+bool read_poll(struct store *s)
+{
+	struct list stalled;
+
+	list_init(&stalled);
+	list_splice_back(&stalled, &s->read_stalled);
+	while (!list_empty(&stalled)) {
+		struct read_op *op = list_first(&stalled, struct read_op, link);
+
+		list_remove(&op->link);
+		read_step(op);
+	}
+	return !list_empty(&s->read_stalled);
+}
+
 /* Reads in line end here; those on the device when it answers. */
 void read_cancel(struct store *s, int status)
 {
+	while (!list_empty(&s->read_stalled)) {
+		struct read_op *op = list_first(&s->read_stalled, struct read_op, link);
+
+		list_remove(&op->link);
+		op->status = status;
+		read_step(op);
+	}
 	while (s->read_wait) {
 		struct store_read *r = s->read_wait;
 
@@ -248,4 +276,11 @@ void read_cancel(struct store *s, int status)
 		r->priv = NULL;
 		r->done(r, status);
 	}
+}
+
+void read_abandon(struct store *s, int status)
+{
+	for (uint32_t i = 0; i < STORE_READ_OPS; i++)
+		if (s->read_ops[i].read)
+			read_end(&s->read_ops[i], status);
 }

@@ -40,6 +40,7 @@ static struct store *store_new(struct device *dev, struct kv *kv, struct env *en
 	list_init(&s->queue);
 	list_init(&s->barriers);
 	list_init(&s->read_free);
+	list_init(&s->read_stalled);
 	buf_init(&s->scratch);
 	return s;
 }
@@ -126,12 +127,14 @@ void store_abandon(struct store *s)
 	if (!s)
 		return;
 	store_stop(s, -ESHUTDOWN);
+	read_abandon(s, -ESHUTDOWN);
 	store_release(s);
 }
 
 uint64_t store_poll(struct store *s)
 {
 	uint64_t delay_us;
+	bool stalled = read_poll(s);
 
 	if (s->error)
 		return UINT64_MAX;
@@ -146,6 +149,8 @@ uint64_t store_poll(struct store *s)
 		return UINT64_MAX;
 	segment_discard_one(s);
 	commit_room(s);
+	if (stalled)
+		return 0;
 	delay_us = checkpoint_delay_us(s);
 	if (s->cleaner.retry_at_us > env_now_us(s->env) && delay_us > STORE_RETRY_US)
 		delay_us = STORE_RETRY_US;

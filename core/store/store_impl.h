@@ -222,6 +222,7 @@ struct store {
 	/* reads */
 	struct read_op *read_ops;
 	struct list read_free;
+	struct list read_stalled; /* the device takes no more now */
 	struct store_read *read_wait;
 	struct store_read **read_wait_tail;
 	void *buffers[STORE_BUFFER_COUNT];
@@ -314,6 +315,10 @@ int recovery_run(struct store *s, struct store_refusal *refusal);
 /* read.c */
 int read_init(struct store *s);
 void read_release(struct store *s);
+/* Go on with reads that the device did not take; true when some still wait. */
+bool read_poll(struct store *s);
+/* End reads that the device will never answer. */
+void read_abandon(struct store *s, int status);
 void read_cancel(struct store *s, int status);
 
 #endif
