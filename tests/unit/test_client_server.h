@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -409,6 +410,7 @@ static struct server *server_start(uint32_t timeout_ms)
 {
 	static int serial;
 	struct server *s = calloc(1, sizeof(*s));
+	sigset_t all, before;
 
 	s->map = map_new(1, 2, 4, 1);
 	s->map->epoch = 1;
@@ -419,7 +421,11 @@ static struct server *server_start(uint32_t timeout_ms)
 	s->generation = 1;
 	snprintf(s->path, sizeof(s->path), "/tmp/wfs-client-%d-%d", (int)getpid(), serial++);
 	pthread_barrier_init(&s->ready, NULL, 2);
+	/* A handler that calls the server is not to run on the server's thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_create(&s->thread, NULL, server_main, s);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_barrier_wait(&s->ready);
 	return s;
 }
