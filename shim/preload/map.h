@@ -1,0 +1,12 @@
+/* Memory mappings of WFS files; see map.c. */
+#ifndef WFS_PRELOAD_MAP_H
+#define WFS_PRELOAD_MAP_H
+
+#include "shim/preload/fd.h"
+
+/* Write changed pages of shared writable mappings of this file (NULL: of all files). */
+int map_flush_file(const struct file *f);
+/* In a forked child: the parent keeps its mappings' flushing, the child its own copy. */
+void map_forked(void);
+
+#endif
