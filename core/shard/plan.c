@@ -126,6 +126,12 @@ static int attr_learn(struct txn *t, struct txn_name *n, uint32_t which)
 
 /* --- moving directories: the lock, and the climb --- */
 
+/* The root is its own parent. */
+static void climb_to_parent(struct txn *t, const struct attr *attr)
+{
+	t->climb = attr->parent == attr->ino ? 0 : attr->parent;
+}
+
 static void climb_come(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
 {
@@ -136,14 +142,14 @@ static void climb_come(struct rpc_call *call, int status, const void *reply,
 	tc->busy = false;
 	status = attr_take(status, reply, reply_size, &attr);
 	if (status == 0)
-		tc->t->climb = attr.parent;
+		climb_to_parent(tc->t, &attr);
 	txn_planned(tc->t, status);
 }
 
 /*
  * From the target directory upwards: the moved directory must not be on the way. The
  * rename lock keeps others from moving directories meanwhile. An exchange moves two, so
- * the way up from the source is climbed after it, behind climbed.
+ * the way up from the source is climbed after it.
  */
 static int climb_step(struct txn *t)
 {
@@ -151,7 +157,7 @@ static int climb_step(struct txn *t)
 	int rc;
 
 	while (t->climb) {
-		if (t->climb == (t->climbed ? t->to.ino : t->from.ino))
+		if (t->climb == (t->climb_stage == CLIMB_FROM ? t->to.ino : t->from.ino))
 			return -EINVAL;
 		if (!shard_owns(t->s, ino_bucket(t->climb))) {
 			attr_ask(t, t->climb, climb_come);
@@ -160,8 +166,7 @@ static int climb_step(struct txn *t)
 		rc = meta_getattr(t->s->meta, t->climb, &attr);
 		if (rc < 0)
 			return rc;
-		/* The root is its own parent. */
-		t->climb = attr.parent == t->climb ? 0 : attr.parent;
+		climb_to_parent(t, &attr);
 	}
 	return 0;
 }
@@ -190,18 +195,18 @@ static int directory_move_check(struct txn *t)
 			sizeof(body), lock_come);
 		return 1;
 	}
-	if (!t->climbed) {
-		if (t->climb == 0)
-			t->climb = t->to.dir;
-		rc = climb_step(t);
-		if (rc != 0)
-			return rc;
-		t->climbed = true;
-		t->climb = t->rename_flags & RENAME_EXCHANGE && t->to.dtype == DT_DIR
-				   ? t->from.dir
-				   : 0;
+	if (t->climb_stage == CLIMB_NOT) {
+		t->climb_stage = CLIMB_TO;
+		t->climb = t->to.dir;
 	}
-	return climb_step(t);
+	rc = climb_step(t);
+	if (rc == 0 && t->climb_stage == CLIMB_TO) {
+		t->climb_stage = CLIMB_FROM;
+		if ((t->rename_flags & RENAME_EXCHANGE) && t->to.dtype == DT_DIR)
+			t->climb = t->from.dir;
+		rc = climb_step(t);
+	}
+	return rc;
 }
 
 /* --- steps to parts --- */
@@ -490,7 +495,7 @@ int plan_begin(struct txn *t)
 	memset(&t->from, 0, sizeof(t->from));
 	memset(&t->to, 0, sizeof(t->to));
 	t->climb = 0;
-	t->climbed = false;
+	t->climb_stage = CLIMB_NOT;
 	t->now_ns = c.now_ns;
 	switch (t->x->req->op) {
 	case OP_MKDIR: return path_begin(t, &c, sizeof(struct wire_mknod));

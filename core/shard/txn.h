@@ -63,7 +63,7 @@ struct txn {
 	struct attr new_dir;  /* MKDIR: what will be */
 	bool rename_locked;
 	ino_id climb;         /* RENAME of a directory: where the climb to the root is */
-	bool climbed;
+	enum { CLIMB_NOT, CLIMB_TO, CLIMB_FROM } climb_stage;
 
 	uint32_t part_count;
 	struct part parts[TXN_PARTS_MAX];

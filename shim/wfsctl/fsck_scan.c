@@ -240,14 +240,20 @@ static void scan_header(struct image *im, const struct entry *e)
 		bucket->has_header = true;
 }
 
+static void scan_lsn(struct image *im, const struct entry *e)
+{
+	if (e->key_size != KEY_HEAD || e->value_size != sizeof(le64))
+		key_bad(im, e, 0, "key");
+}
+
 static void scan_entry(struct image *im, struct entry *e)
 {
 	static const struct {
 		char type;
 		void (*scan)(struct image *im, const struct entry *e);
 	} kinds[] = {
-		{'D', scan_name}, {'E', scan_extent}, {'I', scan_inode}, {'N', scan_header},
-		{'O', scan_job}, {'T', scan_txn}, {'t', scan_txn}, {'X', scan_xattr},
+		{'A', scan_lsn}, {'D', scan_name}, {'E', scan_extent}, {'I', scan_inode},
+		{'N', scan_header}, {'O', scan_job}, {'T', scan_txn}, {'t', scan_txn}, {'X', scan_xattr},
 	};
 
 	im->keys++;
