@@ -36,7 +36,7 @@
 static void accept_arm(struct session_server *server);
 static void server_settle(struct session_server *server);
 
-/* --- ring ops -------------------------------------------------------------------------------- */
+/* --- ring ops ----------------------------------------------------------------------- */
 
 static void socket_ready(struct ring_op *op, int result);
 static void event_ready(struct ring_op *op, int result);
@@ -82,7 +82,7 @@ static void event_ready(struct ring_op *op, int result)
 		session_end(s, "ring-full");
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------ */
 
 static void session_free(struct session *s)
 {
@@ -144,7 +144,7 @@ void session_end(struct session *s, const char *reason)
 	session_settle(s);
 }
 
-/* --- the beginning -------------------------------------------------------------------------------- */
+/* --- the beginning ------------------------------------------------------------------ */
 
 static const struct map_filesystem *filesystem_find(const struct map *map, const char *name)
 {
@@ -336,7 +336,7 @@ static void session_new(struct session_server *server, int socket)
 		session_end(s, "ring-full");
 }
 
-/* --- the listener ---------------------------------------------------------------------------------- */
+/* --- the listener ------------------------------------------------------------------- */
 
 static void accept_ready(struct ring_op *op, int result)
 {
@@ -428,7 +428,7 @@ static int listener_open(struct session_server *server, const char *path)
 	return 0;
 }
 
-/* --- the server -------------------------------------------------------------------------------------- */
+/* --- the server --------------------------------------------------------------------- */
 
 int session_server_new(const struct session_options *opt,
 	struct session_server **server_out)
@@ -501,7 +501,7 @@ uint32_t session_count(const struct session_server *server)
 	return server->open_count;
 }
 
-/* --- polling ------------------------------------------------------------------------------------------ */
+/* --- polling ------------------------------------------------------------------------ */
 
 void session_activate(struct session *s)
 {

@@ -92,20 +92,20 @@ struct session_server {
 	uint32_t pool_count;
 };
 
-/* --- session.c ------------------------------------------------------------------------- */
+/* --- session.c ---------------------------------------------------------------------- */
 
 void session_end(struct session *s, const char *reason);
 /* Free what is over. The session may be gone afterwards. */
 void session_settle(struct session *s);
 void session_activate(struct session *s);
 
-/* --- take.c ------------------------------------------------------------------------------ */
+/* --- take.c ------------------------------------------------------------------------- */
 
 /* Take what is submitted in one session. Returns requests; may end the session. */
 unsigned session_take(struct session *s);
 void take_pool_release(struct session_server *server);
 
-/* --- identity.c --------------------------------------------------------------------------- */
+/* --- identity.c --------------------------------------------------------------------- */
 
 /* From the socket's peer. */
 int identity_init(struct identity *id, int socket);

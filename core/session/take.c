@@ -15,7 +15,7 @@
 #include "core/base/mem.h"
 #include "core/session/session_impl.h"
 
-/* --- the pool ------------------------------------------------------------------------------ */
+/* --- the pool ----------------------------------------------------------------------- */
 
 static struct take *take_new(struct session_server *server)
 {
@@ -48,7 +48,7 @@ void take_pool_release(struct session_server *server)
 	server->pool_count = 0;
 }
 
-/* --- replies --------------------------------------------------------------------------------- */
+/* --- replies ------------------------------------------------------------------------ */
 
 static void slot_reply(struct session *s, uint32_t index, uint16_t op, int status,
 	const struct request *req)
@@ -92,7 +92,7 @@ static void take_done(struct request *req, int status)
 		session_settle(s);
 }
 
-/* --- requests ---------------------------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------------------- */
 
 /* The reason why it is not a request, or NULL. */
 static const char *head_check(const struct session *s, const struct wire_head *h)

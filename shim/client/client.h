@@ -73,7 +73,7 @@ ino_id client_root(const struct client *c);
 uint32_t client_shard_count(const struct client *c);
 uint32_t client_bucket_count(const struct client *c);
 
-/* --- names ---------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------- */
 
 int client_stat(struct client *c, struct where *w, bool follow, struct client_attr *out);
 int client_getattr(struct client *c, ino_id ino, struct client_attr *out);
@@ -119,7 +119,7 @@ ssize_t client_listxattr(struct client *c, struct where *w, bool follow, char *n
 	size_t size);
 int client_removexattr(struct client *c, struct where *w, bool follow, const char *name);
 
-/* --- open files ------------------------------------------------------------------------- */
+/* --- open files --------------------------------------------------------------------- */
 
 /*
  * An open file as this process knows it; the caller keeps it, one per open(2). Fields
@@ -175,7 +175,7 @@ struct client_statfs {
 };
 int client_statfs(struct client *c, struct client_statfs *out);
 
-/* --- raw calls, for wfsctl and tests -------------------------------------------------------- */
+/* --- raw calls, for wfsctl and tests ------------------------------------------------ */
 
 /*
  * One request to a bucket, or with to_shard to a shard number. Data and replies are

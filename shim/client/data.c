@@ -59,7 +59,7 @@ struct io {
 	uint64_t extended;  /* writes: the inode knows of this end */
 };
 
-/* --- pieces --------------------------------------------------------------------------------- */
+/* --- pieces ------------------------------------------------------------------------- */
 
 static int piece_submit(struct io *io, struct piece *p, uint16_t op, const void *body,
 	uint32_t body_size)
@@ -165,7 +165,7 @@ static void piece_finish(struct io *io)
 		slot_release(io->c, p->slot);
 }
 
-/* --- the side call ---------------------------------------------------------------------------- */
+/* --- the side call ------------------------------------------------------------------ */
 
 static int side_start(struct io *io)
 {
@@ -231,7 +231,7 @@ static bool side_wanted(const struct io *io, enum data_mode mode)
 	return io->is_write ? end > WFS_CHUNK_SIZE : io->offset >= WFS_CHUNK_SIZE;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------- */
 
 static void io_run(struct io *io, enum data_mode mode)
 {

@@ -82,7 +82,7 @@ bool client_dirent_next(void *buffer, size_t size, size_t *offset,
 	return true;
 }
 
-/* --- the path of a directory ------------------------------------------------------------------ */
+/* --- the path of a directory -------------------------------------------------------- */
 
 /* Look for ino among the records of a page; its name goes in front of *at. */
 static int name_prepend(struct client *c, int slot, const struct call *call, ino_id ino,
@@ -160,7 +160,7 @@ int client_path_of(struct client *c, ino_id dir, char *buffer, size_t size)
 	return 0;
 }
 
-/* --- statfs ----------------------------------------------------------------------------------- */
+/* --- statfs ------------------------------------------------------------------------- */
 
 static int shard_stats(struct client *c, uint16_t shard, struct wire_shard_stats *out)
 {

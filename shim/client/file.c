@@ -100,7 +100,7 @@ int client_fsync(struct client *c, struct client_file *f)
 	return client_probe(c);
 }
 
-/* --- appending ---------------------------------------------------------------------------- */
+/* --- appending ---------------------------------------------------------------------- */
 
 /* One message, while the file ends within chunk 0. -EFBIG: it does not. */
 static ssize_t append_small(struct client *c, struct client_file *f, const void *data,

@@ -54,7 +54,7 @@ struct client {
 	struct scratch scratch[SHM_SLOT_COUNT];
 };
 
-/* --- slot.c ---------------------------------------------------------------------------- */
+/* --- slot.c ------------------------------------------------------------------------- */
 
 #define SLOT_NONE (-1)
 
@@ -108,7 +108,7 @@ void slot_leave(struct client *c, int slot);
 int client_ask(struct client *c, uint16_t op, uint16_t bucket, const void *body,
 	uint32_t body_size, void *reply, uint32_t reply_size);
 
-/* --- walk.c ---------------------------------------------------------------------------- */
+/* --- walk.c ------------------------------------------------------------------------- */
 
 struct path_call {
 	uint16_t op;

@@ -236,7 +236,7 @@ int client_link(struct client *c, struct where *from, bool follow, struct where 
 	return rc == -ENOENT || rc == -EACCES || rc == -ENOTDIR || rc == -EXDEV ? rc : -EPERM;
 }
 
-/* --- rename --------------------------------------------------------------------------------- */
+/* --- rename ------------------------------------------------------------------------- */
 
 struct place {
 	ino_id dir;
@@ -337,7 +337,7 @@ int client_rename(struct client *c, struct where *from, struct where *to, unsign
 	return rc == -ESTALE ? -ENOENT : rc;
 }
 
-/* --- extended attributes --------------------------------------------------------------------- */
+/* --- extended attributes ------------------------------------------------------------ */
 
 static int xattr_name_check(const char *name, uint32_t *size_out)
 {

@@ -67,7 +67,7 @@ int client_probe(struct client *c)
 	return -ENOTCONN;
 }
 
-/* --- taking ----------------------------------------------------------------------------- */
+/* --- taking ------------------------------------------------------------------------- */
 
 static void slots_freed(struct client *c)
 {
@@ -149,7 +149,7 @@ int slot_take(struct client *c, bool wait)
 	}
 }
 
-/* --- submitting -------------------------------------------------------------------------- */
+/* --- submitting --------------------------------------------------------------------- */
 
 static void event_kick(struct client *c)
 {
@@ -203,7 +203,7 @@ void slot_leave(struct client *c, int slot)
 	atomic_fetch_or(&c->abandoned, 1u << slot);
 }
 
-/* --- waiting ----------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------ */
 
 static _Atomic uint32_t *expectation(struct client *c, const struct call *call)
 {

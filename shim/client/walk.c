@@ -65,7 +65,7 @@ void path_last(const char *path, const char **name_out, size_t *size_out)
 	*size_out = end - start;
 }
 
-/* --- one step ----------------------------------------------------------------------------- */
+/* --- one step ----------------------------------------------------------------------- */
 
 /* Send what is in the slot and wait; the reply is in scratch. */
 static int step_send(struct path_walk *pw, struct call *call)
@@ -125,7 +125,7 @@ static int step(struct path_walk *pw)
 	return 0;
 }
 
-/* --- out of the mount ------------------------------------------------------------------------ */
+/* --- out of the mount --------------------------------------------------------------- */
 
 static size_t put(char *out, size_t at, size_t room, const char *bytes, size_t size)
 {
@@ -193,7 +193,7 @@ static size_t mount_match(const char *mount, const char *path, size_t size)
 	return at == size || path[at] == '/' ? at : 0;
 }
 
-/* --- symlinks -------------------------------------------------------------------------------- */
+/* --- symlinks ----------------------------------------------------------------------- */
 
 /* Go on with target and then the rest; dir: what a relative target is relative to. */
 static int link_follow(struct path_walk *pw, ino_id dir, const char *target,
@@ -265,7 +265,7 @@ static bool must_look_first(const struct path_call *pc)
 	return pc->op != OP_WALK && pc->op != OP_OPEN && pc->mode == WIRE_FOLLOW;
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------- */
 
 static int walk_done(struct path_walk *pw)
 {

@@ -10,8 +10,10 @@
 #ifndef TEST_CLIENT_SERVER_H
 #define TEST_CLIENT_SERVER_H
 
+#include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +24,8 @@
 
 #include "core/base/mem.h"
 #include "core/session/session.h"
+#include "shim/client/client.h"
+#include "shim/client/shm.h"
 
 #define FILE_INO    ((ino_id)0 << 48 | 10)
 #define MOVED_INO   ((ino_id)1 << 48 | 11)
@@ -437,6 +441,42 @@ static void server_stop(struct server *s)
 	map_free(s->map);
 	free(s->data);
 	free(s);
+}
+
+#define TIMEOUT_MS 2000
+
+static struct server *server;
+static struct client *client;
+
+static void up(void)
+{
+	server = server_start(TIMEOUT_MS);
+	cr_assert_eq(server->rc, 0, "server: %d", server->rc);
+	cr_assert_eq(client_attach(server->path, "main", "/wfs", &client), 0);
+}
+
+static void down(void)
+{
+	client_detach(client);
+	server_stop(server);
+	cr_assert_eq(mem_live_count(), 0);
+}
+
+static int ping(struct client *c, uint16_t bucket)
+{
+	struct client_raw raw = {.op = OP_PING, .target = bucket};
+
+	return client_raw(c, &raw);
+}
+
+static bool eventually(const _Atomic uint32_t *value, uint32_t want)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (atomic_load(value) == want)
+			return true;
+		poll(NULL, 0, 1);
+	}
+	return false;
 }
 
 #endif
