@@ -57,8 +57,8 @@ struct scan_head {
 };
 _Static_assert(sizeof(struct scan_head) == 8, "format");
 
-static int scan_from(struct kv_iter *it, uint16_t bucket, size_t max_bytes, struct buf *out,
-	bool *eof_out)
+static int scan_from(struct kv_iter *it, uint16_t bucket, size_t max_bytes,
+	struct buf *out, bool *eof_out)
 {
 	size_t start_bytes = out->size_bytes;
 
@@ -70,7 +70,8 @@ static int scan_from(struct kv_iter *it, uint16_t bucket, size_t max_bytes, stru
 		size_t used_bytes = out->size_bytes - start_bytes;
 		struct scan_head head;
 
-		if (key_size < 3 || key[0] != META_KEY_SPACE || be16_read(key + 1) != bucket)
+		if (key_size < 3 || key[0] != META_KEY_SPACE ||
+			be16_read(key + 1) != bucket)
 			break;
 		if (used_bytes &&
 			used_bytes + sizeof(head) + key_size + value_size > max_bytes) {

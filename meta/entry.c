@@ -22,7 +22,7 @@ void entry_put(struct work *w, ino_id dir, const char *name, size_t name_size,
 	batch_put(w->batch, key.bytes, key.size, &value, sizeof(value));
 }
 
-/* --- making files ---------------------------------------------------------------------- */
+/* --- making files --- */
 
 /* The directory, fit for search, and what the name leads to (ino 0: nothing). */
 static int create_look(struct work *w, const struct meta_call *c, ino_id dir,
@@ -88,13 +88,10 @@ static int create_mode_check(const struct meta_call *c, uint32_t mode)
 	switch (mode & S_IFMT) {
 	case S_IFREG:
 	case S_IFIFO:
-	case S_IFSOCK:
-		return 0;
+	case S_IFSOCK: return 0;
 	case S_IFCHR:
-	case S_IFBLK:
-		return c->cred->uid == 0 ? 0 : -EPERM;
-	default:
-		return -EINVAL;
+	case S_IFBLK: return c->cred->uid == 0 ? 0 : -EPERM;
+	default: return -EINVAL;
 	}
 }
 
@@ -178,14 +175,14 @@ int meta_readlink(struct meta *m, ino_id ino, struct buf *target_out)
 	return buf_error(target_out);
 }
 
-/* --- listing ---------------------------------------------------------------------------- */
+/* --- listing --- */
 
 struct lister {
 	struct meta *m;
 	struct buf *out;
 	size_t start_bytes; /* of out, before us */
 	size_t max_bytes;
-	uint64_t cookie;    /* of the last one added */
+	uint64_t cookie; /* of the last one added */
 	bool with_attr;
 	bool full;
 };
@@ -271,8 +268,11 @@ static int list_names(struct lister *l, ino_id dir, uint64_t first_hash, bool *e
 int meta_readdir(struct meta *m, const struct meta_call *c, ino_id dir, uint64_t cookie,
 	size_t max_bytes, struct buf *out, uint64_t *cookie_out, bool *eof_out)
 {
-	struct lister l = {.m = m, .out = out, .start_bytes = out->size_bytes,
-		.max_bytes = max_bytes, .cookie = cookie};
+	struct lister l = {.m = m,
+		.out = out,
+		.start_bytes = out->size_bytes,
+		.max_bytes = max_bytes,
+		.cookie = cookie};
 	uint64_t first_hash = cookie < COOKIE_NAME_FIRST ? COOKIE_NAME_FIRST : cookie + 1;
 	struct inode in;
 	ino_id parent;

@@ -40,7 +40,7 @@ struct chunk {
 	struct cell *cells; /* blocks beyond are holes */
 };
 
-/* --- the cache --------------------------------------------------------------------------- */
+/* --- the cache --- */
 
 static struct chunk **chunk_head(struct meta *m, ino_id ino, uint64_t index)
 {
@@ -153,8 +153,10 @@ static int chunk_load_extent(struct chunk *ch, const void *key, size_t key_size,
 	for (uint32_t i = 0; i < block_count; i++) {
 		le32 crc;
 
-		memcpy(&crc, (const uint8_t *)value + sizeof(struct extent_value) +
-				     i * sizeof(crc), sizeof(crc));
+		memcpy(&crc,
+			(const uint8_t *)value + sizeof(struct extent_value) +
+				i * sizeof(crc),
+			sizeof(crc));
 		ch->cells[block + i].crc = le32_get(crc);
 	}
 	return 0;
@@ -211,7 +213,7 @@ static int chunk_get(struct meta *m, uint16_t bucket, ino_id ino, uint64_t index
 	return 0;
 }
 
-/* --- reading ------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 static uint64_t cell_id(const struct chunk *ch, uint32_t block)
 {
@@ -253,7 +255,7 @@ int meta_extent_map(struct meta *m, uint16_t bucket, ino_id ino, uint64_t chunk,
 	return 0;
 }
 
-/* --- changing -------------------------------------------------------------------------------- */
+/* --- changing --- */
 
 struct cut {
 	struct meta *m;
@@ -277,7 +279,8 @@ static void extent_put(struct cut *cut, uint32_t start, uint32_t end)
 	for (uint32_t b = start; b < end; b++) {
 		le32 crc = le32_put(cells[b].crc);
 
-		memcpy(value + sizeof(head) + (b - start) * sizeof(crc), &crc, sizeof(crc));
+		memcpy(value + sizeof(head) + (b - start) * sizeof(crc), &crc,
+			sizeof(crc));
 	}
 	meta_key_extent(&key, cut->bucket, cut->ch->ino, cut->ch->index, start);
 	batch_put(cut->batch, key.bytes, key.size, value,
@@ -347,7 +350,8 @@ static int cut_account(struct cut *cut)
 	return 0;
 }
 
-/* The start of the extent that a write at cut->block with `id` lengthens, or the block. */
+/* The start of the extent that a write at cut->block with `id` lengthens, or the block.
+ */
 static uint32_t cut_merge_start(const struct cut *cut, uint64_t id)
 {
 	const struct cell *before;
@@ -375,8 +379,12 @@ int meta_extent_write(struct meta *m, struct batch *batch, uint16_t bucket, ino_
 	uint64_t chunk, uint32_t block, uint32_t block_count, uint64_t id,
 	const uint32_t *crcs)
 {
-	struct cut cut = {.m = m, .batch = batch, .bucket = bucket, .block = block,
-		.end = block + block_count, .block_delta = block_count};
+	struct cut cut = {.m = m,
+		.batch = batch,
+		.bucket = bucket,
+		.block = block,
+		.end = block + block_count,
+		.block_delta = block_count};
 	uint32_t start;
 	int rc;
 
@@ -402,7 +410,10 @@ int meta_extent_write(struct meta *m, struct batch *batch, uint16_t bucket, ino_
 int meta_extent_punch(struct meta *m, struct batch *batch, uint16_t bucket, ino_id ino,
 	uint64_t chunk, uint32_t block, uint32_t block_count)
 {
-	struct cut cut = {.m = m, .batch = batch, .bucket = bucket, .block = block,
+	struct cut cut = {.m = m,
+		.batch = batch,
+		.bucket = bucket,
+		.block = block,
 		.end = block + block_count};
 	int rc;
 
@@ -418,7 +429,7 @@ int meta_extent_punch(struct meta *m, struct batch *batch, uint16_t bucket, ino_
 	return cut_finish(&cut, 0);
 }
 
-/* --- generations -------------------------------------------------------------------------------- */
+/* --- generations --- */
 
 static int chunk_generation(struct meta *m, const struct meta_key *key, uint16_t bucket,
 	uint32_t *generation_out)
@@ -438,8 +449,8 @@ static int chunk_generation(struct meta *m, const struct meta_key *key, uint16_t
 	return 0;
 }
 
-int meta_chunk_check(struct meta *m, uint16_t bucket, ino_id ino, uint64_t chunk,
-	uint32_t generation)
+int meta_chunk_check(
+	struct meta *m, uint16_t bucket, ino_id ino, uint64_t chunk, uint32_t generation)
 {
 	struct meta_key key;
 	uint32_t oldest;

@@ -61,7 +61,7 @@ int meta_damaged(const char *what, uint16_t bucket, uint64_t number)
 	return -EUCLEAN;
 }
 
-/* --- bucket headers --------------------------------------------------------------------- */
+/* --- bucket headers --- */
 
 int header_get(struct meta *m, uint16_t bucket, struct bucket_header **header_out)
 {
@@ -126,7 +126,7 @@ int ino_alloc(struct meta *m, struct batch *batch, uint16_t bucket, ino_id *ino_
 	return 0;
 }
 
-/* --- loading and writing ------------------------------------------------------------------ */
+/* --- loading and writing --- */
 
 static int inode_load(struct meta *m, ino_id ino, struct buf *raw, struct inode *in_out)
 {
@@ -195,8 +195,8 @@ int work_inode(struct work *w, ino_id ino, struct work_inode **wi_out)
 	return 0;
 }
 
-int work_inode_new(struct work *w, ino_id ino, const struct inode *in,
-	struct work_inode **wi_out)
+int work_inode_new(
+	struct work *w, ino_id ino, const struct inode *in, struct work_inode **wi_out)
 {
 	struct work_inode *wi;
 
@@ -267,7 +267,7 @@ int work_end(struct work *w, int rc)
 	return rc;
 }
 
-/* --- attributes ----------------------------------------------------------------------------- */
+/* --- attributes --- */
 
 void inode_attr(const struct inode *in, ino_id ino, struct attr *attr_out)
 {
@@ -300,18 +300,19 @@ void inode_init(struct inode *in, const struct meta_call *c, const struct inode 
 		!cred_in_group(c->cred, gid))
 		mode &= ~(uint32_t)S_ISGID;
 	*in = (struct inode){
-		.attr = {
-			.mode = mode,
-			.nlink = 1,
-			.uid = c->cred->uid,
-			.gid = gid,
-			.atime_ns = c->now_ns,
-			.mtime_ns = c->now_ns,
-			.ctime_ns = c->now_ns,
-			.btime_ns = c->now_ns,
-			.fsid = dir->attr.fsid,
-			.parent = dir_ino,
-		},
+		.attr =
+			{
+				.mode = mode,
+				.nlink = 1,
+				.uid = c->cred->uid,
+				.gid = gid,
+				.atime_ns = c->now_ns,
+				.mtime_ns = c->now_ns,
+				.ctime_ns = c->now_ns,
+				.btime_ns = c->now_ns,
+				.fsid = dir->attr.fsid,
+				.parent = dir_ino,
+			},
 	};
 }
 
@@ -385,10 +386,10 @@ int meta_open(struct meta *m, const struct meta_call *c, ino_id ino, int accmode
 	return 0;
 }
 
-/* --- setattr ---------------------------------------------------------------------------------- */
+/* --- setattr --- */
 
-static int set_owner_permitted(const struct attr *a, const struct meta_call *c,
-	const struct meta_set *set)
+static int set_owner_permitted(
+	const struct attr *a, const struct meta_call *c, const struct meta_set *set)
 {
 	const struct cred *cred = c->cred;
 
@@ -403,8 +404,8 @@ static int set_owner_permitted(const struct attr *a, const struct meta_call *c,
 	return 0;
 }
 
-static int set_times_permitted(const struct attr *a, const struct meta_call *c,
-	const struct meta_set *set)
+static int set_times_permitted(
+	const struct attr *a, const struct meta_call *c, const struct meta_set *set)
 {
 	const uint32_t times = SET_ATIME | SET_MTIME | SET_ATIME_NOW | SET_MTIME_NOW;
 	const uint32_t both_now = SET_ATIME_NOW | SET_MTIME_NOW;
@@ -416,8 +417,8 @@ static int set_times_permitted(const struct attr *a, const struct meta_call *c,
 	return -EPERM;
 }
 
-static int set_size_permitted(const struct attr *a, const struct meta_call *c,
-	const struct meta_set *set)
+static int set_size_permitted(
+	const struct attr *a, const struct meta_call *c, const struct meta_set *set)
 {
 	if (!(set->mask & SET_SIZE))
 		return 0;
@@ -430,8 +431,8 @@ static int set_size_permitted(const struct attr *a, const struct meta_call *c,
 	return set->by_fd ? 0 : perm_check(a, c->cred, W_OK);
 }
 
-static int set_permitted(const struct attr *a, const struct meta_call *c,
-	const struct meta_set *set)
+static int set_permitted(
+	const struct attr *a, const struct meta_call *c, const struct meta_set *set)
 {
 	int rc = set_owner_permitted(a, c, set);
 
@@ -448,8 +449,8 @@ static int set_permitted(const struct attr *a, const struct meta_call *c,
 	return rc;
 }
 
-static void set_owner_and_mode(struct inode *in, const struct meta_call *c,
-	const struct meta_set *set)
+static void set_owner_and_mode(
+	struct inode *in, const struct meta_call *c, const struct meta_set *set)
 {
 	struct attr *a = &in->attr;
 	uint32_t mode;
@@ -468,7 +469,8 @@ static void set_owner_and_mode(struct inode *in, const struct meta_call *c,
 	a->mode = (a->mode & S_IFMT) | mode;
 }
 
-static void set_times(struct attr *a, const struct meta_call *c, const struct meta_set *set)
+static void set_times(
+	struct attr *a, const struct meta_call *c, const struct meta_set *set)
 {
 	if (set->mask & SET_ATIME)
 		a->atime_ns = set->atime_ns;
@@ -497,7 +499,8 @@ static int set_size(struct work *w, struct work_inode *wi, const struct meta_cal
 		return 0;
 	a->generation++;
 	if (size_bytes < WFS_CHUNK_SIZE) {
-		keep_blocks = (uint32_t)((size_bytes + WFS_BLOCK_SIZE - 1) / WFS_BLOCK_SIZE);
+		keep_blocks =
+			(uint32_t)((size_bytes + WFS_BLOCK_SIZE - 1) / WFS_BLOCK_SIZE);
 		if (keep_blocks < WFS_CHUNK_BLOCKS)
 			rc = meta_extent_punch(w->m, w->batch, w->bucket, wi->ino, 0,
 				keep_blocks, WFS_CHUNK_BLOCKS - keep_blocks);
@@ -539,7 +542,7 @@ int meta_setattr(struct meta *m, const struct meta_call *c, ino_id ino,
 	return 0;
 }
 
-/* --- the inode's side of writes ----------------------------------------------------------------- */
+/* --- the inode's side of writes --- */
 
 static int write_inode(struct work *w, ino_id ino, struct work_inode **wi_out)
 {

@@ -15,10 +15,10 @@
 #include "core/base/list.h"
 #include "meta/schema.h"
 
-#define WORK_INODES_MAX  (2u * TXN_STEPS_MAX)
-#define LOCK_HEADS       256u
-#define CHUNK_HEADS      4096u
-#define CHUNK_CACHE_MAX  4096u
+#define WORK_INODES_MAX (2u * TXN_STEPS_MAX)
+#define LOCK_HEADS      256u
+#define CHUNK_HEADS     4096u
+#define CHUNK_CACHE_MAX 4096u
 
 struct work_inode {
 	ino_id ino;
@@ -31,9 +31,9 @@ struct work_inode {
 struct work {
 	struct meta *m;
 	struct batch *batch;
-	uint64_t txid;      /* locks of this transaction do not stop us; 0: any do */
+	uint64_t txid; /* locks of this transaction do not stop us; 0: any do */
 	uint16_t bucket;
-	bool deferred;      /* an intent: nothing but lock-covered keys may be touched */
+	bool deferred; /* an intent: nothing but lock-covered keys may be touched */
 	int64_t inode_delta;
 	uint32_t inode_count;
 	struct work_inode inodes[WORK_INODES_MAX];
@@ -61,7 +61,7 @@ struct meta {
 	void *ctx;
 
 	struct work work;
-	struct buf scratch;        /* values read, one at a time */
+	struct buf scratch;          /* values read, one at a time */
 	struct header_slot *headers; /* one per bucket */
 
 	struct lock *locks[LOCK_HEADS];
@@ -79,14 +79,14 @@ static inline bool meta_owns(struct meta *m, ino_id ino)
 	return m->owns(m->ctx, ino_bucket(ino));
 }
 
-/* --- inode.c ------------------------------------------------------------------------- */
+/* --- inode.c --- */
 
 struct work *work_begin(struct meta *m, struct batch *batch, uint16_t bucket);
 /* The inode, from this work or the kv. -EINPROGRESS: locked by another transaction. */
 int work_inode(struct work *w, ino_id ino, struct work_inode **wi_out);
 /* A slot for an inode made now; target may be NULL. Counts it in. */
-int work_inode_new(struct work *w, ino_id ino, const struct inode *in,
-	struct work_inode **wi_out);
+int work_inode_new(
+	struct work *w, ino_id ino, const struct inode *in, struct work_inode **wi_out);
 /* It goes, and is counted out. */
 void work_inode_gone(struct work *w, struct work_inode *wi);
 /* rc 0: write what changed. Otherwise, or when that fails, forget what was cached. */
@@ -110,13 +110,13 @@ void header_put(struct meta *m, struct batch *batch, uint16_t bucket);
 
 /* A damaged value: say so once, return -EUCLEAN. */
 int meta_damaged(const char *what, uint16_t bucket, uint64_t number);
-static inline int key_has_prefix(const void *key, size_t key_size,
-	const struct meta_key *prefix)
+static inline int key_has_prefix(
+	const void *key, size_t key_size, const struct meta_key *prefix)
 {
 	return key_size >= prefix->size && memcmp(key, prefix->bytes, prefix->size) == 0;
 }
 
-/* --- walk.c --------------------------------------------------------------------------- */
+/* --- walk.c --- */
 
 /* -EINVAL, -ENAMETOOLONG. */
 int name_check(const char *name, size_t name_size);
@@ -124,7 +124,7 @@ int name_check(const char *name, size_t name_size);
 int entry_read(struct meta *m, ino_id dir, const char *name, size_t name_size,
 	struct name_target *target_out);
 
-/* --- lock.c --------------------------------------------------------------------------- */
+/* --- lock.c --- */
 
 /* The transaction that holds the inode, or 0. */
 uint64_t lock_owner(const struct meta *m, ino_id ino);
@@ -132,25 +132,25 @@ uint64_t lock_owner(const struct meta *m, ino_id ino);
 int locks_add(struct meta *m, uint64_t txid, const ino_id *inos, uint32_t count);
 void locks_release(struct meta *m);
 
-/* --- entry.c -------------------------------------------------------------------------- */
+/* --- entry.c --- */
 
 /* Add the name to a directory of this work; the caller has looked that it is free. */
 void entry_put(struct work *w, ino_id dir, const char *name, size_t name_size,
 	const struct name_target *target);
 
-/* --- xattr.c -------------------------------------------------------------------------- */
+/* --- xattr.c --- */
 
 /* Delete all of an inode, for its end. */
 int xattr_delete_all(struct meta *m, struct batch *batch, ino_id ino);
 
-/* --- extent.c ------------------------------------------------------------------------- */
+/* --- extent.c --- */
 
 /* A new file has no chunk 0 yet: know it without looking. Best effort. */
 void chunk_cache_fresh(struct meta *m, ino_id ino);
 bool chunk_cached(struct meta *m, ino_id ino, uint64_t index);
 void chunk_cache_drop_all(struct meta *m);
 
-/* --- purge.c -------------------------------------------------------------------------- */
+/* --- purge.c --- */
 
 /* The last link of a file went: remove it in this work, or leave an orphan. */
 int inode_last_unlink(struct work *w, struct work_inode *wi, bool *purge_out);
@@ -158,8 +158,8 @@ int inode_last_unlink(struct work *w, struct work_inode *wi, bool *purge_out);
  * order: fn, until it returns nonzero, which is then the result. */
 typedef int meta_key_fn(void *ctx, uint16_t bucket, uint64_t number, const void *value,
 	size_t value_size);
-int meta_each_key(struct meta *m, char type, struct meta_key *from, meta_key_fn *fn,
-	void *ctx);
+int meta_each_key(
+	struct meta *m, char type, struct meta_key *from, meta_key_fn *fn, void *ctx);
 /* Leave a job for chunks [first, end), merged with what the inode has. */
 int job_truncate(struct work *w, struct work_inode *wi, uint64_t old_size_bytes,
 	uint64_t new_size_bytes);

@@ -40,7 +40,7 @@ int meta_part_build(struct meta *m, const struct meta_call *c, uint64_t txid,
 	return 0;
 }
 
-/* --- coordinator ----------------------------------------------------------------------- */
+/* --- coordinator --- */
 
 int meta_lock(struct meta *m, uint64_t txid, const struct part *part)
 {
@@ -92,11 +92,11 @@ int meta_decision(struct meta *m, uint64_t txid)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-/* --- participant ----------------------------------------------------------------------- */
+/* --- participant --- */
 
 /* The intent, pointing into m->scratch. -ENOENT. */
-static int intent_read(struct meta *m, uint16_t bucket, uint64_t txid,
-	struct intent *intent_out)
+static int intent_read(
+	struct meta *m, uint16_t bucket, uint64_t txid, struct intent *intent_out)
 {
 	struct meta_key key;
 	int rc;
@@ -220,7 +220,7 @@ int meta_resolve(struct meta *m, struct batch *batch, uint16_t bucket, uint64_t 
 	return 0;
 }
 
-/* --- after a crash ---------------------------------------------------------------------- */
+/* --- after a crash --- */
 
 struct recovery {
 	struct meta *m;
@@ -229,8 +229,8 @@ struct recovery {
 	void *ctx;
 };
 
-static int recover_intent(void *ctx, uint16_t bucket, uint64_t txid, const void *value,
-	size_t value_size)
+static int recover_intent(
+	void *ctx, uint16_t bucket, uint64_t txid, const void *value, size_t value_size)
 {
 	struct recovery *r = ctx;
 	struct intent intent;
@@ -249,8 +249,8 @@ static int recover_intent(void *ctx, uint16_t bucket, uint64_t txid, const void 
 	return 0;
 }
 
-static int recover_decision(void *ctx, uint16_t bucket, uint64_t txid, const void *value,
-	size_t value_size)
+static int recover_decision(
+	void *ctx, uint16_t bucket, uint64_t txid, const void *value, size_t value_size)
 {
 	uint16_t buckets[TXN_PARTS_MAX];
 	struct recovery *r = ctx;

@@ -81,8 +81,8 @@ int part_decode(const void *bytes, size_t size_bytes, struct part *part_out);
  * what STEP_INODE_NEW_DIR made. purge_out: an inode lost its last link and chunks above 0
  * remain, a purge job was left. -ESTALE: an expectation does not hold, plan again.
  * -EAGAIN: locked by another transaction than txid (0: by any), or being truncated.
- * -EEXIST: an INSERT without expect found the name (a rename plans again). Else errno of the call:
- * -ENOTEMPTY, -EMLINK, -EACCES, -EPERM, -EEXIST, -ENOSPC ...
+ * Else errno of the call:
+ * -ENOTEMPTY, -EMLINK, -EACCES, -EPERM, -ENOSPC ...
  */
 int meta_part_build(struct meta *m, const struct meta_call *c, uint64_t txid,
 	const struct part *part, ino_id *new_ino_out, bool *purge_out);

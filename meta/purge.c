@@ -62,8 +62,8 @@ static int inode_remove(struct work *w, struct work_inode *wi, bool look)
 	if (in->flags & INODE_HAS_DATA || chunk_cached(w->m, wi->ino, 0))
 		look = true;
 	if (rc == 0 && S_ISREG(in->attr.mode) && look)
-		rc = meta_extent_punch(w->m, w->batch, w->bucket, wi->ino, 0, 0,
-			WFS_CHUNK_BLOCKS);
+		rc = meta_extent_punch(
+			w->m, w->batch, w->bucket, wi->ino, 0, 0, WFS_CHUNK_BLOCKS);
 	if (rc == 0)
 		work_inode_gone(w, wi);
 	return rc;
@@ -104,11 +104,11 @@ int job_truncate(struct work *w, struct work_inode *wi, uint64_t old_size_bytes,
 	return 0;
 }
 
-/* --- finding jobs ------------------------------------------------------------------------- */
+/* --- finding jobs --- */
 
 /* Whether a job found can run now: 0, -EAGAIN, or an error. */
-static int job_ready(struct meta *m, ino_id ino, const struct job *job,
-	struct purge_job *job_out)
+static int job_ready(
+	struct meta *m, ino_id ino, const struct job *job, struct purge_job *job_out)
 {
 	struct inode in;
 	uint64_t chunk_count;
@@ -146,7 +146,8 @@ static int job_ready(struct meta *m, ino_id ino, const struct job *job,
 
 /*
  * The next key of type `type` at or after `from`, over all buckets. Where there is none
- * in a bucket the iterator says which bucket has keys at all, and that is the next to try.
+ * in a bucket the iterator says which bucket has keys at all, and that is the next to
+ * try.
  */
 static bool type_seek(struct kv_iter *it, char type, struct meta_key *from)
 {
@@ -183,8 +184,8 @@ static bool type_next(const uint8_t *key, uint64_t number, struct meta_key *from
 	return true;
 }
 
-int meta_each_key(struct meta *m, char type, struct meta_key *from, meta_key_fn *fn,
-	void *ctx)
+int meta_each_key(
+	struct meta *m, char type, struct meta_key *from, meta_key_fn *fn, void *ctx)
 {
 	struct kv_iter *it;
 	bool more = true;
@@ -217,8 +218,8 @@ struct job_search {
 	struct purge_job *job_out;
 };
 
-static int job_search_key(void *ctx, uint16_t bucket, uint64_t number, const void *value,
-	size_t value_size)
+static int job_search_key(
+	void *ctx, uint16_t bucket, uint64_t number, const void *value, size_t value_size)
 {
 	struct job_search *search = ctx;
 	struct job job;

@@ -12,7 +12,7 @@
 
 #include "core/base/hash.h"
 
-/* --- keys ------------------------------------------------------------------------------ */
+/* --- keys --- */
 
 void meta_key_prefix(struct meta_key *k, uint16_t bucket, char type)
 {
@@ -68,8 +68,8 @@ void meta_key_xattr(struct meta_key *k, ino_id ino, const char *name, size_t nam
 	key_snap(k);
 }
 
-void meta_key_extent(struct meta_key *k, uint16_t bucket, ino_id ino, uint64_t chunk,
-	uint32_t block)
+void meta_key_extent(
+	struct meta_key *k, uint16_t bucket, ino_id ino, uint64_t chunk, uint32_t block)
 {
 	meta_key_prefix(k, bucket, 'E');
 	meta_key_u64(k, ino);
@@ -133,8 +133,8 @@ int meta_key_dirent_parse(const void *key, size_t key_size, uint64_t *hash_out,
 	return 0;
 }
 
-int meta_key_xattr_parse(const void *key, size_t key_size, const char **name_out,
-	size_t *name_size_out)
+int meta_key_xattr_parse(
+	const void *key, size_t key_size, const char **name_out, size_t *name_size_out)
 {
 	const size_t fixed = META_PREFIX_SIZE + 8 + SNAP_SIZE;
 
@@ -168,7 +168,7 @@ int meta_key_u64_parse(const void *key, size_t key_size, uint64_t *value_out)
 	return 0;
 }
 
-/* --- inodes ----------------------------------------------------------------------------- */
+/* --- inodes --- */
 
 uint8_t mode_dtype(uint32_t mode)
 {
@@ -179,10 +179,8 @@ uint8_t mode_dtype(uint32_t mode)
 	case S_IFIFO:
 	case S_IFSOCK:
 	case S_IFCHR:
-	case S_IFBLK:
-		return (uint8_t)IFTODT(mode);
-	default:
-		return DT_UNKNOWN;
+	case S_IFBLK: return (uint8_t)IFTODT(mode);
+	default: return DT_UNKNOWN;
 	}
 }
 
@@ -220,7 +218,8 @@ static bool inode_sane(const struct inode_value *v, size_t tail_bytes)
 
 	if (v->version != INODE_VERSION || v->data_class || le16_get(v->zero))
 		return false;
-	if (le64_get(v->reserved[0]) | le64_get(v->reserved[1]) | le64_get(v->reserved[2]))
+	if (le64_get(v->reserved[0]) | le64_get(v->reserved[1]) |
+		le64_get(v->reserved[2]))
 		return false;
 	if (mode_dtype(mode) == DT_UNKNOWN || mode & ~(uint32_t)(S_IFMT | 07777))
 		return false;
@@ -248,22 +247,23 @@ int inode_decode(const void *bytes, size_t size_bytes, struct inode *out)
 		return -EUCLEAN;
 	target_size = le32_get(v.target_size);
 	*out = (struct inode){
-		.attr = {
-			.mode = le32_get(v.mode),
-			.nlink = le32_get(v.nlink),
-			.uid = le32_get(v.uid),
-			.gid = le32_get(v.gid),
-			.rdev = le64_get(v.rdev),
-			.size_bytes = le64_get(v.size_bytes),
-			.atime_ns = (int64_t)le64_get(v.atime_ns),
-			.mtime_ns = (int64_t)le64_get(v.mtime_ns),
-			.ctime_ns = (int64_t)le64_get(v.ctime_ns),
-			.btime_ns = (int64_t)le64_get(v.btime_ns),
-			.generation = le32_get(v.generation),
-			.fsid = le32_get(v.fsid),
-			.parent = le64_get(v.parent),
-			.entries = le64_get(v.entries),
-		},
+		.attr =
+			{
+				.mode = le32_get(v.mode),
+				.nlink = le32_get(v.nlink),
+				.uid = le32_get(v.uid),
+				.gid = le32_get(v.gid),
+				.rdev = le64_get(v.rdev),
+				.size_bytes = le64_get(v.size_bytes),
+				.atime_ns = (int64_t)le64_get(v.atime_ns),
+				.mtime_ns = (int64_t)le64_get(v.mtime_ns),
+				.ctime_ns = (int64_t)le64_get(v.ctime_ns),
+				.btime_ns = (int64_t)le64_get(v.btime_ns),
+				.generation = le32_get(v.generation),
+				.fsid = le32_get(v.fsid),
+				.parent = le64_get(v.parent),
+				.entries = le64_get(v.entries),
+			},
 		.flags = le32_get(v.flags),
 		.quota_id = le32_get(v.quota_id),
 		.data_class = v.data_class,
@@ -273,7 +273,7 @@ int inode_decode(const void *bytes, size_t size_bytes, struct inode *out)
 	return 0;
 }
 
-/* --- small values ------------------------------------------------------------------------ */
+/* --- small values --- */
 
 void name_target_encode(const struct name_target *in, struct dirent_value *out)
 {
@@ -412,7 +412,7 @@ int job_decode(const void *bytes, size_t size_bytes, struct job *out)
 	return 0;
 }
 
-/* --- transactions ------------------------------------------------------------------------- */
+/* --- transactions --- */
 
 void intent_encode(const struct intent *in, struct buf *out)
 {
@@ -450,7 +450,8 @@ int intent_decode(const void *bytes, size_t size_bytes, struct intent *out)
 		lock_count > INTENT_LOCKS_MAX)
 		return -EUCLEAN;
 	batch_at = sizeof(v) + lock_count * sizeof(le64);
-	if (size_bytes < batch_at || size_bytes - batch_at != le32_get(v.batch_size_bytes) ||
+	if (size_bytes < batch_at ||
+		size_bytes - batch_at != le32_get(v.batch_size_bytes) ||
 		batch_validate(p + batch_at, size_bytes - batch_at))
 		return -EUCLEAN;
 	out->flags = v.flags;
@@ -509,7 +510,7 @@ int decision_decode(const void *bytes, size_t size_bytes,
 	return 0;
 }
 
-/* --- records that travel -------------------------------------------------------------------- */
+/* --- records that travel --- */
 
 void attr_record_encode(const struct attr *in, struct attr_record *out)
 {

@@ -5,18 +5,20 @@
  *
  *   0x01 | be16 bucket | u8 type | ...
  *
- * (keys that begin with 0x00 belong to the store), so that a bucket is one range. Integers
- * in keys are big-endian, in values little-endian. The types, in key order:
+ * (keys that begin with 0x00 belong to the store), so that a bucket is one range.
+ * Integers in keys are big-endian, in values little-endian. The types, in key order:
  *
+ *   'A'                                          le64: lsn of the bucket's last record
+ *                                                (core/shard writes it into each)
  *   'C' be64 ino | be64 chunk                    chunk_value: oldest generation taken
  *   'D' be64 dir | be64 hash63 | name | snap     dirent_value
- *   'E' be64 ino | be64 chunk | be16 block | snap  extent_value, le32 crc32c[block_count]
+ *   'E' be64 ino | be64 chunk | be16 block | snap  extent_value, le32 crc32c[]
  *   'I' be64 ino | snap                          inode_value, a symlink's target
  *   'N'                                          bucket_value
  *   'O' be64 ino                                 job_value: orphan and/or purge job
- *   'T' be64 txid                                decision_value, le16 bucket[bucket_count]
+ *   'T' be64 txid                                decision_value, le16 bucket[]
  *   'X' be64 ino | name | snap                   the bytes of the extended attribute
- *   't' be64 txid                                intent_value, le64 ino[lock_count], batch
+ *   't' be64 txid                                intent_value, le64 ino[], batch
  *
  * bucket is the one of ino or dir, for C and E the one of the chunk, for T the one in the
  * txid. hash63 is name_hash63(name, seed = dir): readdir's order, and its cookie. The
@@ -60,7 +62,7 @@
 #define COOKIE_DOTDOT     2u
 #define COOKIE_NAME_FIRST 16u
 
-/* --- values --------------------------------------------------------------------------- */
+/* --- values --- */
 
 #define INODE_VERSION    1u
 #define INODE_PURGING    0x1u /* a truncate's purge job is not done */
@@ -125,7 +127,8 @@ struct bucket_value {
 _Static_assert(sizeof(struct bucket_value) == 32, "format");
 
 #define JOB_ORPHAN   0x1u /* nlink is 0: everything goes once nobody holds it open */
-#define JOB_TRUNCATE 0x2u /* chunks [first, end) are being cut; the fields below count */
+#define JOB_TRUNCATE 0x2u /* chunks [first, end) are being cut; the fields below count   \
+			   */
 struct job_value {
 	le32 flags;
 	le32 keep_bytes;
@@ -157,7 +160,7 @@ struct decision_value {
 };
 _Static_assert(sizeof(struct decision_value) == 8, "format");
 
-/* --- records that travel -------------------------------------------------------------- */
+/* --- records that travel --- */
 
 struct attr_record {
 	le64 ino;
@@ -220,7 +223,7 @@ struct step_record {
 };
 _Static_assert(sizeof(struct step_record) == 56, "format");
 
-/* --- decoded forms -------------------------------------------------------------------- */
+/* --- decoded forms --- */
 
 /* attr.ino, attr.blocks_512 are not part of the value: the decoder leaves 0. */
 struct inode {
@@ -290,21 +293,22 @@ int dirent_next(const void *bytes, size_t size_bytes, size_t *offset,
 /* DT_* of a mode, 0 (DT_UNKNOWN) when it has no known type. */
 uint8_t mode_dtype(uint32_t mode);
 
-/* --- keys ------------------------------------------------------------------------------ */
+/* --- keys --- */
 
 struct meta_key {
 	uint8_t bytes[META_KEY_MAX];
 	uint32_t size;
 };
 
-/* 0x01 | bucket | type, then nothing or one or two be64: prefixes to seek, and C, N, O, T. */
+/* 0x01 | bucket | type, then nothing or one or two be64: prefixes to seek, and C, N, O,
+ * T. */
 void meta_key_prefix(struct meta_key *k, uint16_t bucket, char type);
 void meta_key_u64(struct meta_key *k, uint64_t v);
 void meta_key_dirent(struct meta_key *k, ino_id dir, const char *name, size_t name_size);
 void meta_key_inode(struct meta_key *k, ino_id ino);
 void meta_key_xattr(struct meta_key *k, ino_id ino, const char *name, size_t name_size);
-void meta_key_extent(struct meta_key *k, uint16_t bucket, ino_id ino, uint64_t chunk,
-	uint32_t block);
+void meta_key_extent(
+	struct meta_key *k, uint16_t bucket, ino_id ino, uint64_t chunk, uint32_t block);
 void meta_key_chunk(struct meta_key *k, uint16_t bucket, ino_id ino, uint64_t chunk);
 void meta_key_header(struct meta_key *k, uint16_t bucket);
 void meta_key_job(struct meta_key *k, ino_id ino);
@@ -314,8 +318,8 @@ void meta_key_intent(struct meta_key *k, uint16_t bucket, uint64_t txid);
 /* The parts of a key found under a prefix of its type: 0 or -EUCLEAN. */
 int meta_key_dirent_parse(const void *key, size_t key_size, uint64_t *hash_out,
 	const char **name_out, size_t *name_size_out);
-int meta_key_xattr_parse(const void *key, size_t key_size, const char **name_out,
-	size_t *name_size_out);
+int meta_key_xattr_parse(
+	const void *key, size_t key_size, const char **name_out, size_t *name_size_out);
 int meta_key_extent_parse(const void *key, size_t key_size, uint32_t *block_out);
 int meta_key_u64_parse(const void *key, size_t key_size, uint64_t *value_out);
 

@@ -11,7 +11,7 @@
 
 #include "meta/step.h"
 
-/* --- encoding ---------------------------------------------------------------------------- */
+/* --- encoding --- */
 
 static bool step_is_entry(const struct step *s)
 {
@@ -50,10 +50,8 @@ static bool step_valid(const struct step *s, uint16_t bucket)
 		return s->dir != 0 && s->ino != 0 && ino_bucket(s->ino) == bucket;
 	case STEP_INODE_LINK:
 	case STEP_INODE_UNLINK:
-	case STEP_INODE_RMDIR:
-		return s->ino != 0 && ino_bucket(s->ino) == bucket;
-	default:
-		return false;
+	case STEP_INODE_RMDIR: return s->ino != 0 && ino_bucket(s->ino) == bucket;
+	default: return false;
 	}
 }
 
@@ -107,8 +105,8 @@ int part_encode(const struct part *part, struct buf *out)
 }
 
 /* The step at *offset. */
-static int step_decode(const uint8_t *bytes, size_t size_bytes, size_t *offset,
-	struct step *out)
+static int step_decode(
+	const uint8_t *bytes, size_t size_bytes, size_t *offset, struct step *out)
 {
 	struct step_record r;
 	uint32_t name_size;
@@ -163,7 +161,7 @@ int part_decode(const void *bytes, size_t size_bytes, struct part *part_out)
 	return 0;
 }
 
-/* --- names -------------------------------------------------------------------------------- */
+/* --- names --- */
 
 /* An inode of a step. A foreign lock, or a purge under way: try the whole again. */
 static int step_inode(struct work *w, ino_id ino, struct work_inode **wi_out)
@@ -175,8 +173,8 @@ static int step_inode(struct work *w, ino_id ino, struct work_inode **wi_out)
 	return rc == -EINPROGRESS ? -EAGAIN : rc;
 }
 
-static int entry_permitted(const struct attr *dir, const struct cred *cred,
-	const struct step *s)
+static int entry_permitted(
+	const struct attr *dir, const struct cred *cred, const struct step *s)
 {
 	int rc;
 
@@ -192,7 +190,8 @@ static int entry_permitted(const struct attr *dir, const struct cred *cred,
 }
 
 /* What the name leads to now must be what the planner saw. */
-static int entry_expected(struct work *w, const struct step *s, struct name_target *found_out)
+static int entry_expected(
+	struct work *w, const struct step *s, struct name_target *found_out)
 {
 	int rc;
 
@@ -200,15 +199,14 @@ static int entry_expected(struct work *w, const struct step *s, struct name_targ
 	rc = entry_read(w->m, s->dir, s->name, s->name_size, found_out);
 	if (rc && rc != -ENOENT)
 		return rc;
-	if (s->expect == 0)
-		return rc == 0 ? -EEXIST : 0;
-	return rc == 0 && found_out->ino == s->expect ? 0 : -ESTALE;
+	return found_out->ino == s->expect ? 0 : -ESTALE;
 }
 
-static int step_entry(struct work *w, const struct meta_call *c, const struct step *s,
-	ino_id new_ino)
+static int step_entry(
+	struct work *w, const struct meta_call *c, const struct step *s, ino_id new_ino)
 {
-	struct name_target old, target = {.ino = s->ino ? s->ino : new_ino, .dtype = s->dtype};
+	struct name_target old,
+		target = {.ino = s->ino ? s->ino : new_ino, .dtype = s->dtype};
 	struct work_inode *dir;
 	struct meta_key key;
 	struct attr *a;
@@ -245,24 +243,25 @@ static int step_entry(struct work *w, const struct meta_call *c, const struct st
 	return 0;
 }
 
-/* --- inodes -------------------------------------------------------------------------------- */
+/* --- inodes --- */
 
-static int step_new_dir(struct work *w, const struct meta_call *c, const struct step *s,
-	ino_id *ino_out)
+static int step_new_dir(
+	struct work *w, const struct meta_call *c, const struct step *s, ino_id *ino_out)
 {
 	const struct inode in = {
-		.attr = {
-			.mode = S_IFDIR | (s->mode & 07777),
-			.nlink = 2,
-			.uid = s->uid,
-			.gid = s->gid,
-			.atime_ns = c->now_ns,
-			.mtime_ns = c->now_ns,
-			.ctime_ns = c->now_ns,
-			.btime_ns = c->now_ns,
-			.fsid = s->fsid,
-			.parent = s->dir,
-		},
+		.attr =
+			{
+				.mode = S_IFDIR | (s->mode & 07777),
+				.nlink = 2,
+				.uid = s->uid,
+				.gid = s->gid,
+				.atime_ns = c->now_ns,
+				.mtime_ns = c->now_ns,
+				.ctime_ns = c->now_ns,
+				.btime_ns = c->now_ns,
+				.fsid = s->fsid,
+				.parent = s->dir,
+			},
 	};
 	struct work_inode *wi;
 	/* The number is taken at once, also by an intent: c->batch, not w->batch. */
@@ -322,8 +321,8 @@ static int step_moved(struct work_inode *wi, const struct step *s)
 	return 0;
 }
 
-static int step_inode_change(struct work *w, const struct meta_call *c,
-	const struct step *s, bool *purge_out)
+static int step_inode_change(
+	struct work *w, const struct meta_call *c, const struct step *s, bool *purge_out)
 {
 	struct work_inode *wi;
 	int rc = step_inode(w, s->ino, &wi);
@@ -333,14 +332,10 @@ static int step_inode_change(struct work *w, const struct meta_call *c,
 	wi->in.attr.ctime_ns = c->now_ns;
 	wi->dirty = true;
 	switch (s->type) {
-	case STEP_INODE_LINK:
-		return step_link(wi);
-	case STEP_INODE_UNLINK:
-		return step_unlink(w, wi, purge_out);
-	case STEP_INODE_RMDIR:
-		return step_rmdir(w, wi);
-	default:
-		return step_moved(wi, s);
+	case STEP_INODE_LINK: return step_link(wi);
+	case STEP_INODE_UNLINK: return step_unlink(w, wi, purge_out);
+	case STEP_INODE_RMDIR: return step_rmdir(w, wi);
+	default: return step_moved(wi, s);
 	}
 }
 

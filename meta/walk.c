@@ -19,9 +19,9 @@ struct walker {
 	const struct meta_call *c;
 	const char *path;
 	uint32_t path_size;
-	uint32_t at;       /* bytes used, as `consumed` */
+	uint32_t at; /* bytes used, as `consumed` */
 	enum walk_mode mode;
-	ino_id ino;        /* where we stand */
+	ino_id ino; /* where we stand */
 	struct walk *out;
 };
 
@@ -100,8 +100,8 @@ static bool component_next(const struct walker *w, struct component *comp)
 	return comp->end > comp->start;
 }
 
-static bool component_is(const struct walker *w, const struct component *comp,
-	const char *name)
+static bool component_is(
+	const struct walker *w, const struct component *comp, const char *name)
 {
 	size_t size = comp->end - comp->start;
 
@@ -168,7 +168,8 @@ static int walk_to_symlink(struct walker *w, const struct component *comp, ino_i
 	return walk_symlink_stop(w, dir, &link);
 }
 
-static int walk_up(struct walker *w, const struct component *comp, const struct inode *dir)
+static int walk_up(
+	struct walker *w, const struct component *comp, const struct inode *dir)
 {
 	bool is_root = dir->attr.parent == w->ino;
 
@@ -265,7 +266,11 @@ static int walk_begin(struct walker *w)
 int meta_walk(struct meta *m, const struct meta_call *c, ino_id start, const char *path,
 	size_t path_size, enum walk_mode mode, struct walk *walk_out)
 {
-	struct walker w = {.m = m, .c = c, .path = path, .mode = mode, .ino = start,
+	struct walker w = {.m = m,
+		.c = c,
+		.path = path,
+		.mode = mode,
+		.ino = start,
 		.out = walk_out};
 	int rc;
 

@@ -37,8 +37,8 @@ static int xattr_name_check(const char *name, size_t name_size)
 	return -EOPNOTSUPP;
 }
 
-static int xattr_permitted(const struct attr *a, const struct cred *cred, const char *name,
-	size_t name_size, bool write)
+static int xattr_permitted(const struct attr *a, const struct cred *cred,
+	const char *name, size_t name_size, bool write)
 {
 	if (xattr_in(name, name_size, "trusted.")) {
 		if (cred->uid == 0)
@@ -65,8 +65,8 @@ static int xattr_read(struct meta *m, const struct meta_key *key)
 	return rc == -ENOENT ? -ENODATA : rc;
 }
 
-int meta_getxattr(struct meta *m, const struct meta_call *c, ino_id ino,
-	const char *name, size_t name_size, struct buf *value_out)
+int meta_getxattr(struct meta *m, const struct meta_call *c, ino_id ino, const char *name,
+	size_t name_size, struct buf *value_out)
 {
 	struct meta_key key;
 	struct inode in;
@@ -131,7 +131,8 @@ static int name_count(void *ctx, const char *name, size_t name_size)
 }
 
 /* A new name must still fit into what listxattr can say. */
-static int xattr_room(struct meta *m, const struct inode *in, ino_id ino, size_t name_size)
+static int xattr_room(
+	struct meta *m, const struct inode *in, ino_id ino, size_t name_size)
 {
 	size_t names_bytes = name_size + 1;
 	int rc;
@@ -169,8 +170,8 @@ static int xattr_change_begin(struct work *w, const struct meta_call *c, ino_id 
 	return rc;
 }
 
-int meta_setxattr(struct meta *m, const struct meta_call *c, ino_id ino,
-	const char *name, size_t name_size, const void *value, size_t value_size, int flags)
+int meta_setxattr(struct meta *m, const struct meta_call *c, ino_id ino, const char *name,
+	size_t name_size, const void *value, size_t value_size, int flags)
 {
 	struct work *w = work_begin(m, c->batch, ino_bucket(ino));
 	struct work_inode *wi = &w->inodes[0];
@@ -232,8 +233,8 @@ static int name_append(void *ctx, const char *name, size_t name_size)
 	return buf_error(list->out);
 }
 
-int meta_listxattr(struct meta *m, const struct meta_call *c, ino_id ino,
-	struct buf *names_out)
+int meta_listxattr(
+	struct meta *m, const struct meta_call *c, ino_id ino, struct buf *names_out)
 {
 	struct name_list list = {.out = names_out, .is_root = c->cred->uid == 0};
 	size_t start_bytes = names_out->size_bytes;

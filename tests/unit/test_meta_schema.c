@@ -9,10 +9,13 @@ Test(meta_schema, keys_sort_as_they_should)
 
 	meta_key_inode(&a, ino_make(0x0102, 0x030405));
 	cr_assert_eq(a.size, 16);
-	cr_assert_arr_eq(a.bytes, "\x01\x01\x02I\x01\x02\0\0\0\x03\x04\x05\xff\xff\xff\xff", 16);
+	cr_assert_arr_eq(
+		a.bytes, "\x01\x01\x02I\x01\x02\0\0\0\x03\x04\x05\xff\xff\xff\xff", 16);
 	meta_key_extent(&a, 3, 9, 1, 0x102);
 	cr_assert_arr_eq(a.bytes,
-		"\x01\0\x03" "E\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01\x01\x02\xff\xff\xff\xff", 26);
+		"\x01\0\x03"
+		"E\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01\x01\x02\xff\xff\xff\xff",
+		26);
 	meta_key_extent(&b, 3, 9, 1, 0x103);
 	cr_assert_lt(memcmp(a.bytes, b.bytes, 26), 0);
 	meta_key_dirent(&a, 9, "name", 4);
@@ -32,9 +35,19 @@ Test(meta_schema, golden_values)
 	struct dirent_value dv;
 	struct job_value jv;
 	struct bucket_value bv;
-	const struct inode in = {.attr = {.mode = S_IFREG | 0644, .nlink = 1, .uid = 2, .gid = 3,
-		.fsid = 4, .generation = 5, .size_bytes = 0x10, .atime_ns = -1, .mtime_ns = 7,
-		.ctime_ns = 8, .btime_ns = 9, .parent = 1}, .flags = INODE_HAS_DATA};
+	const struct inode in = {.attr = {.mode = S_IFREG | 0644,
+					 .nlink = 1,
+					 .uid = 2,
+					 .gid = 3,
+					 .fsid = 4,
+					 .generation = 5,
+					 .size_bytes = 0x10,
+					 .atime_ns = -1,
+					 .mtime_ns = 7,
+					 .ctime_ns = 8,
+					 .btime_ns = 9,
+					 .parent = 1},
+		.flags = INODE_HAS_DATA};
 
 	inode_encode(&in, &iv);
 	cr_assert_arr_eq(&iv,
@@ -42,17 +55,28 @@ Test(meta_schema, golden_values)
 		"\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0"
 		"\xff\xff\xff\xff\xff\xff\xff\xff\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0"
 		"\x09\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-		"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 128);
+		"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+		128);
 	name_target_encode(&(struct name_target){.ino = 0x11, .dtype = DT_REG}, &dv);
 	cr_assert_arr_eq(&dv, "\x11\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0", 16);
-	job_encode(&(struct job){.flags = JOB_TRUNCATE, .keep_bytes = 1, .first_chunk = 2,
-		.end_chunk = 3, .generation = 4}, &jv);
-	cr_assert_arr_eq(&jv, "\x02\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0"
-		"\x04\0\0\0\0\0\0\0", 32);
-	bucket_encode(&(struct bucket_header){.next_counter = 16, .inode_count = 1,
-		.data_bytes = 4096}, &bv);
-	cr_assert_arr_eq(&bv, "\x01\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"
-		"\0\x10\0\0\0\0\0\0", 32);
+	job_encode(&(struct job){.flags = JOB_TRUNCATE,
+			   .keep_bytes = 1,
+			   .first_chunk = 2,
+			   .end_chunk = 3,
+			   .generation = 4},
+		&jv);
+	cr_assert_arr_eq(&jv,
+		"\x02\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0"
+		"\x04\0\0\0\0\0\0\0",
+		32);
+	bucket_encode(
+		&(struct bucket_header){
+			.next_counter = 16, .inode_count = 1, .data_bytes = 4096},
+		&bv);
+	cr_assert_arr_eq(&bv,
+		"\x01\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"
+		"\0\x10\0\0\0\0\0\0",
+		32);
 }
 
 struct samples {
@@ -62,8 +86,9 @@ struct samples {
 /* One good value of each type. */
 static void samples_make(struct samples *s)
 {
-	const struct inode link = {.attr = {.mode = S_IFLNK | 0777, .nlink = 1,
-		.size_bytes = 6}, .target_size = 6};
+	const struct inode link = {
+		.attr = {.mode = S_IFLNK | 0777, .nlink = 1, .size_bytes = 6},
+		.target_size = 6};
 	struct inode_value iv;
 	struct dirent_value dv;
 	struct extent_value ev;
@@ -72,7 +97,8 @@ static void samples_make(struct samples *s)
 	struct job_value jv;
 	struct dirent_record dr = {.name_size = le16_put(3)};
 	struct batch b;
-	struct intent intent = {.new_ino = 5, .inode_delta = -1, .lock_count = 2, .locks = {1, 2}};
+	struct intent intent = {
+		.new_ino = 5, .inode_delta = -1, .lock_count = 2, .locks = {1, 2}};
 	uint16_t buckets[] = {1, 2, 3};
 
 	for (int i = 0; i < 9; i++)
@@ -89,7 +115,8 @@ static void samples_make(struct samples *s)
 	buf_append(&s->values[3], &cv, sizeof(cv));
 	bucket_encode(&(struct bucket_header){.next_counter = 20}, &bv);
 	buf_append(&s->values[4], &bv, sizeof(bv));
-	job_encode(&(struct job){.flags = JOB_TRUNCATE, .first_chunk = 1, .end_chunk = 3}, &jv);
+	job_encode(&(struct job){.flags = JOB_TRUNCATE, .first_chunk = 1, .end_chunk = 3},
+		&jv);
 	buf_append(&s->values[5], &jv, sizeof(jv));
 	batch_init(&b);
 	batch_put(&b, "key", 3, "value", 5);
@@ -122,20 +149,17 @@ static int decode(int type, const uint8_t *bytes, size_t size)
 	case 0:
 		rc = inode_decode(bytes, size, &in);
 		if (rc == 0 && in.target)
-			cr_assert(in.target + in.target_size == (const char *)bytes + size);
+			cr_assert(
+				in.target + in.target_size == (const char *)bytes + size);
 		return rc;
-	case 1:
-		return name_target_decode(bytes, size, &target);
+	case 1: return name_target_decode(bytes, size, &target);
 	case 2:
 		rc = extent_decode(bytes, size, 3, &id, &n);
 		cr_assert(rc || (id && n >= 1 && n + 3 <= WFS_CHUNK_BLOCKS));
 		return rc;
-	case 3:
-		return chunk_decode(bytes, size, &n);
-	case 4:
-		return bucket_decode(bytes, size, &header);
-	case 5:
-		return job_decode(bytes, size, &job);
+	case 3: return chunk_decode(bytes, size, &n);
+	case 4: return bucket_decode(bytes, size, &header);
+	case 5: return job_decode(bytes, size, &job);
 	case 6:
 		rc = intent_decode(bytes, size, &intent);
 		cr_assert(rc || !batch_validate(intent.batch, intent.batch_size_bytes));
@@ -167,7 +191,8 @@ Test(meta_schema, decoders_survive_any_bytes)
 			uint8_t *copy = malloc(size + !size);
 
 			memcpy(copy, s.values[type].data, size);
-			cr_assert(decode(type, copy, size) == -EUCLEAN || (type == 8 && !size));
+			cr_assert(decode(type, copy, size) == -EUCLEAN ||
+				  (type == 8 && !size));
 			free(copy);
 		}
 		for (int i = 0; i < ROUNDS; i++) {
@@ -189,9 +214,22 @@ Test(meta_schema, decoders_survive_any_bytes)
 
 Test(meta_schema, attributes_go_there_and_back)
 {
-	const struct attr a = {.ino = 1, .mode = 2, .nlink = 3, .uid = 4, .gid = 5, .rdev = 6,
-		.size_bytes = 7, .blocks_512 = 8, .atime_ns = -9, .mtime_ns = 10, .ctime_ns = 11,
-		.btime_ns = 12, .generation = 13, .fsid = 14, .parent = 15, .entries = 16};
+	const struct attr a = {.ino = 1,
+		.mode = 2,
+		.nlink = 3,
+		.uid = 4,
+		.gid = 5,
+		.rdev = 6,
+		.size_bytes = 7,
+		.blocks_512 = 8,
+		.atime_ns = -9,
+		.mtime_ns = 10,
+		.ctime_ns = 11,
+		.btime_ns = 12,
+		.generation = 13,
+		.fsid = 14,
+		.parent = 15,
+		.entries = 16};
 	struct attr_record r;
 	struct attr b;
 

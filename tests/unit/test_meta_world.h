@@ -1,7 +1,8 @@
 /*
  * The world of the meta tests: one shard over the model map or over RocksDB, with a
  * shard's manners: every batch is applied right after the call that built it. world_check
- * is a small fsck over the raw keys (the invariants of meta/schema.h), run after each test.
+ * is a small fsck over the raw keys (the invariants of meta/schema.h), run after each
+ * test.
  */
 #ifndef WFS_TEST_META_WORLD_H
 #define WFS_TEST_META_WORLD_H
@@ -52,8 +53,11 @@ static inline bool world_is_open(void *ctx, ino_id ino)
 
 static inline void world_meta_new(struct world *w)
 {
-	const struct meta_options opt = {.kv = w->kv, .env = &w->env.env,
-		.bucket_count = BUCKETS, .owns = world_owns, .is_open = world_is_open,
+	const struct meta_options opt = {.kv = w->kv,
+		.env = &w->env.env,
+		.bucket_count = BUCKETS,
+		.owns = world_owns,
+		.is_open = world_is_open,
 		.ctx = w};
 
 	cr_assert_eq(meta_new(&opt, &w->m), 0);
@@ -113,7 +117,7 @@ static inline void world_init(struct world *w, bool rocks)
 	cr_assert_eq(root, WFS_ROOT_INO);
 }
 
-/* --- fsck -------------------------------------------------------------------------------- */
+/* --- fsck --- */
 
 struct census {
 	uint64_t inode_count, data_blocks;
@@ -147,8 +151,8 @@ static inline struct name_census *census_of(struct name_census *all, ino_id ino)
 	return &all[i];
 }
 
-static inline void census_key(struct name_census *all, struct census *b, const uint8_t *key,
-	size_t key_size, const uint8_t *value, size_t value_size)
+static inline void census_key(struct name_census *all, struct census *b,
+	const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size)
 {
 	struct name_target t;
 	struct bucket_header h;
@@ -179,13 +183,13 @@ static inline void census_key(struct name_census *all, struct census *b, const u
 		b->header_bytes = h.data_bytes;
 		b->next_counter = h.next_counter;
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 
-static inline void check_inode(struct world *w, struct name_census *all, const uint8_t *key,
-	const uint8_t *value, size_t value_size, const struct census *b)
+static inline void check_inode(struct world *w, struct name_census *all,
+	const uint8_t *key, const uint8_t *value, size_t value_size,
+	const struct census *b)
 {
 	ino_id ino = be64_read(key + 4);
 	struct name_census *n = census_of(all, ino);
@@ -224,7 +228,8 @@ static inline void world_each(struct world *w, uint16_t bucket, struct name_cens
 	buf_init(&out);
 	while (!eof) {
 		buf_reset(&out);
-		cr_assert_eq(meta_scan(w->m, bucket, after, after_size, 700, &out, &eof), 0);
+		cr_assert_eq(
+			meta_scan(w->m, bucket, after, after_size, 700, &out, &eof), 0);
 		for (size_t at = 0; at < out.size_bytes;) {
 			size_t key_size = (size_t)out.data[at] + out.data[at + 1] * 256u;
 			le32 value_size;
@@ -292,18 +297,25 @@ static inline void world_release(struct world *w)
 		world_check(&w);                                                         \
 		world_release(&w);                                                       \
 	}                                                                                \
-	Test(suite, name) { name##_run(false); }                                         \
-	Test(suite, name##_rocks) { name##_run(true); }                                  \
+	Test(suite, name)                                                                \
+	{                                                                                \
+		name##_run(false);                                                       \
+	}                                                                                \
+	Test(suite, name##_rocks)                                                        \
+	{                                                                                \
+		name##_run(true);                                                        \
+	}                                                                                \
 	static void name##_body(struct world *w)
 
-/* --- shorthands ---------------------------------------------------------------------------- */
+/* --- shorthands --- */
 
-static inline int create_mode(struct world *w, ino_id dir, const char *name, uint32_t mode,
-	struct attr *a)
+static inline int create_mode(
+	struct world *w, ino_id dir, const char *name, uint32_t mode, struct attr *a)
 {
 	bool created;
 
-	return meta_create(w->m, &w->c, dir, name, strlen(name), mode, 0, true, a, &created);
+	return meta_create(
+		w->m, &w->c, dir, name, strlen(name), mode, 0, true, a, &created);
 }
 
 static inline ino_id make_file(struct world *w, ino_id dir, const char *name)
@@ -314,22 +326,35 @@ static inline ino_id make_file(struct world *w, ino_id dir, const char *name)
 	return a.ino;
 }
 
-static inline struct step step_insert(ino_id dir, const char *name, ino_id ino, uint8_t dtype)
+static inline struct step step_insert(
+	ino_id dir, const char *name, ino_id ino, uint8_t dtype)
 {
-	return (struct step){.type = STEP_ENTRY_INSERT, .dir = dir, .ino = ino, .name = name,
-		.name_size = (uint32_t)strlen(name), .dtype = dtype};
+	return (struct step){.type = STEP_ENTRY_INSERT,
+		.dir = dir,
+		.ino = ino,
+		.name = name,
+		.name_size = (uint32_t)strlen(name),
+		.dtype = dtype};
 }
 
 static inline struct step step_remove(ino_id dir, const char *name, ino_id expect)
 {
-	return (struct step){.type = STEP_ENTRY_REMOVE, .dir = dir, .expect = expect,
-		.name = name, .name_size = (uint32_t)strlen(name)};
+	return (struct step){.type = STEP_ENTRY_REMOVE,
+		.dir = dir,
+		.expect = expect,
+		.name = name,
+		.name_size = (uint32_t)strlen(name)};
 }
 
-static inline struct step step_new_dir(ino_id parent, uint32_t mode, const struct cred *cred)
+static inline struct step step_new_dir(
+	ino_id parent, uint32_t mode, const struct cred *cred)
 {
-	return (struct step){.type = STEP_INODE_NEW_DIR, .dir = parent, .mode = mode,
-		.uid = cred->uid, .gid = cred->gid, .fsid = 7};
+	return (struct step){.type = STEP_INODE_NEW_DIR,
+		.dir = parent,
+		.mode = mode,
+		.uid = cred->uid,
+		.gid = cred->gid,
+		.fsid = 7};
 }
 
 static inline struct step step_inode_of(enum step_type type, ino_id ino, ino_id dir)
@@ -348,8 +373,8 @@ static inline int build(struct world *w, uint16_t bucket, const struct step *ste
 }
 
 /* mkdir as a shard whose buckets are all at home would: parts are built together. */
-static inline ino_id make_dir_mode(struct world *w, ino_id parent, const char *name,
-	uint16_t bucket, uint32_t mode)
+static inline ino_id make_dir_mode(
+	struct world *w, ino_id parent, const char *name, uint16_t bucket, uint32_t mode)
 {
 	struct step fresh = step_new_dir(parent, mode, &w->cred);
 	struct step insert;
@@ -362,16 +387,16 @@ static inline ino_id make_dir_mode(struct world *w, ino_id parent, const char *n
 	return ino;
 }
 
-static inline ino_id make_dir(struct world *w, ino_id parent, const char *name,
-	uint16_t bucket)
+static inline ino_id make_dir(
+	struct world *w, ino_id parent, const char *name, uint16_t bucket)
 {
 	return make_dir_mode(w, parent, name, bucket, 0755);
 }
 
 static inline int unlink_in(struct world *w, ino_id dir, const char *name, ino_id ino)
 {
-	struct step steps[] = {step_remove(dir, name, ino),
-		step_inode_of(STEP_INODE_UNLINK, ino, 0)};
+	struct step steps[] = {
+		step_remove(dir, name, ino), step_inode_of(STEP_INODE_UNLINK, ino, 0)};
 
 	return build(w, ino_bucket(dir), steps, 2, NULL);
 }
