@@ -87,7 +87,4 @@ int wfs_execve(const char *path, char *const argv[], char *const envp[]);
 void *wfs_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
 int wfs_munmap(void *addr, size_t size);
 
-/* The first WFS stream patches libc's file functions; see stdio.c. */
-void stdio_patch(void);
-
 #endif

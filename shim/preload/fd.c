@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "shim/preload/fs.h"
+#include "shim/preload/stdio.h"
 #include "shim/preload/map.h"
 #include "shim/preload/raw.h"
 #include "shim/preload/real.h"
@@ -442,6 +443,8 @@ int fd_install(struct file *f, bool cloexec)
 		(void)raw(SYS_fcntl, fd, F_SETFL, f->flags & (O_APPEND | O_NONBLOCK));
 	(void)fd_closing(fd);
 	table[fd] = (uint32_t)(f - files) + FD_FIRST_FILE;
+	if (fd < 3)
+		stdio_patch();
 	return fd;
 }
 
@@ -501,6 +504,8 @@ void fd_dupped(int from, int to)
 		return;
 	}
 	table[to] = (uint32_t)(f - files) + FD_FIRST_FILE;
+	if (to < 3)
+		stdio_patch();
 }
 
 void fd_forked(void)
@@ -565,7 +570,11 @@ int fd_dup_to(int from, int to, int flags)
 	if (fd_reserved(to) && from != to)
 		return -EBUSY;
 	rc = raw(SYS_dup3, from, to, flags);
-	if (rc >= 0)
-		fd_dupped(from, to);
+	if (rc < 0)
+		return (int)rc;
+	fd_dupped(from, to);
+	/* The number may be a stream's, and libc does not tell us which. */
+	if (to < FD_TABLE_SIZE && table[to] >= FD_FIRST_FILE)
+		stdio_patch();
 	return (int)rc;
 }

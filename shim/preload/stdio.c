@@ -11,6 +11,8 @@
  * then exchanged for the placeholder's. freopen opens the stream's own number anew in the
  * same way, so the FILE and its number stay.
  */
+#include "shim/preload/stdio.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
