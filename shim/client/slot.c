@@ -3,9 +3,10 @@
  *
  * Waiting is adaptive. Per kind of call the client keeps an estimate of how long replies
  * take; when that is short, and the machine has more than one CPU, it spins for SPIN_NS at
- * most before it sleeps on the slot's state. A sleep makes every reply look slow (a
- * wake-up alone costs tens of microseconds), so that every PROBE_PERIOD-th call spins
- * whatever the estimate, and a good result is believed at once.
+ * most before it sleeps on the slot's state, and gives way to whoever else wants the CPU
+ * after each short round: a wake-up across CPUs costs more than most calls take. A sleep
+ * makes every reply look slow, so that every PROBE_PERIOD-th call spins whatever the
+ * estimate, and a good result is believed at once.
  *
  * A sleeper wakes every POLL_NS to see whether wfsd is still there, and gives up SLACK_MS
  * after the deadline that wfsd itself keeps. It then abandons the slot, which wfsd turns
@@ -19,8 +20,8 @@
 
 #include "shim/client/internal.h"
 
-#define SPIN_NS        25000u
-#define SPIN_EXPECT_NS 50000u
+#define SPIN_NS        250000u
+#define SPIN_EXPECT_NS 500000u
 #define PROBE_PERIOD   32u
 #define POLL_NS        200000000u
 #define SLACK_MS       1000u
@@ -249,6 +250,7 @@ static bool slot_spin(struct client *c, struct shm_slot *s, const struct call *c
 				return true;
 			cpu_relax();
 		}
+		sys_sched_yield();
 	} while (client_now_ns() < until_ns);
 	return slot_done(s);
 }

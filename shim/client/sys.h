@@ -64,6 +64,10 @@ static inline bool sys_mmap_failed(const void *p)
 {
 	return (unsigned long)p > (unsigned long)-4096L;
 }
+static inline long sys_sched_yield(void)
+{
+	return sys_call3(SYS_sched_yield, 0, 0, 0);
+}
 static inline long sys_munmap(void *p, size_t size_bytes)
 {
 	return sys_call3(SYS_munmap, (long)p, (long)size_bytes, 0);
