@@ -166,9 +166,11 @@ int identity_init(struct identity *id, int socket)
 		id->uids[i] = peer.uid;
 		id->gids[i] = peer.gid;
 	}
-	id->pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+	/* Out of our sight (another pid namespace, or gone): it cannot change its ids. */
+	if (peer.pid > 0)
+		id->pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
 	if (id->pidfd < 0)
-		return -errno;
+		return 0;
 	/* Saved ids widen what it may turn to later; if that cannot be read, they do not. */
 	if (identity_read(id, &now) == 0 && now.uids[1] == peer.uid &&
 		now.gids[1] == peer.gid) {
@@ -204,7 +206,7 @@ static bool identity_reachable(const struct identity *from, const struct identit
 int identity_refresh(struct identity *id)
 {
 	struct identity now;
-	int rc = identity_read(id, &now);
+	int rc = id->pidfd < 0 ? -ESRCH : identity_read(id, &now);
 
 	if (rc)
 		return rc;
