@@ -27,7 +27,7 @@ int meta_make_root(struct meta *m, const struct meta_call *c, uint16_t bucket,
 	int rc = bucket == ino_bucket(WFS_ROOT_INO) ? root_look(m, fsid) : -EXDEV;
 
 	if (rc == -EXDEV)
-		rc = ino_alloc(m, w->batch, bucket, &ino);
+		rc = ino_alloc(w, &ino);
 	if (rc)
 		return work_end(w, rc);
 	inode_init(&in, c, &above, ino, S_IFDIR | 0755);

@@ -54,7 +54,7 @@ static int create_add(struct work *w, const struct meta_call *c, const char *nam
 {
 	struct work_inode *dir = &w->inodes[0], *wi;
 	struct name_target target = {.dtype = mode_dtype(in->attr.mode)};
-	int rc = ino_alloc(w->m, w->batch, w->bucket, &target.ino);
+	int rc = ino_alloc(w, &target.ino);
 
 	if (rc)
 		return rc;

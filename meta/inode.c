@@ -112,17 +112,17 @@ void meta_batch_dropped(struct meta *m)
 	chunk_cache_drop_all(m);
 }
 
-int ino_alloc(struct meta *m, struct batch *batch, uint16_t bucket, ino_id *ino_out)
+int ino_alloc(struct work *w, ino_id *ino_out)
 {
 	struct bucket_header *header;
-	int rc = header_get(m, bucket, &header);
+	int rc = header_get(w->m, w->bucket, &header);
 
 	if (rc)
 		return rc;
 	if (header->next_counter >= COUNTER_END)
 		return -ENOSPC;
-	*ino_out = ino_make(bucket, header->next_counter++);
-	header_put(m, batch, bucket);
+	*ino_out = ino_make(w->bucket, header->next_counter++);
+	w->header_dirty = true;
 	return 0;
 }
 
@@ -161,6 +161,7 @@ struct work *work_begin(struct meta *m, struct batch *batch, uint16_t bucket)
 	w->txid = 0;
 	w->bucket = bucket;
 	w->deferred = false;
+	w->header_dirty = false;
 	w->inode_delta = 0;
 	w->inode_count = 0;
 	return w;
@@ -247,7 +248,7 @@ static int work_write(struct work *w)
 	for (uint32_t i = 0; i < w->inode_count; i++)
 		if (w->inodes[i].dirty)
 			work_inode_write(w, &w->inodes[i]);
-	if (w->inode_delta && !w->deferred) {
+	if ((w->inode_delta || w->header_dirty) && !w->deferred) {
 		rc = header_get(w->m, w->bucket, &header);
 		if (rc)
 			return rc;

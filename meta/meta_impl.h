@@ -34,6 +34,7 @@ struct work {
 	uint64_t txid; /* locks of this transaction do not stop us; 0: any do */
 	uint16_t bucket;
 	bool deferred; /* an intent: nothing but lock-covered keys may be touched */
+	bool header_dirty;  /* an inode number was taken */
 	int64_t inode_delta;
 	uint32_t inode_count;
 	struct work_inode inodes[WORK_INODES_MAX];
@@ -92,8 +93,9 @@ void work_inode_gone(struct work *w, struct work_inode *wi);
 /* rc 0: write what changed. Otherwise, or when that fails, forget what was cached. */
 int work_end(struct work *w, int rc);
 
-/* A fresh inode number of the bucket; the header is written by this into `batch`. */
-int ino_alloc(struct meta *m, struct batch *batch, uint16_t bucket, ino_id *ino_out);
+/* A fresh inode number of the work's bucket. work_end writes the header, except of a
+ * deferred work: there the caller does. */
+int ino_alloc(struct work *w, ino_id *ino_out);
 
 /* Read only; in->target is good until the next call. -EINPROGRESS, -ESTALE, -EUCLEAN. */
 int inode_read(struct meta *m, ino_id ino, struct inode *in_out);

@@ -126,12 +126,11 @@ struct bucket_value {
 };
 _Static_assert(sizeof(struct bucket_value) == 32, "format");
 
-#define JOB_ORPHAN   0x1u /* nlink is 0: everything goes once nobody holds it open */
-#define JOB_TRUNCATE 0x2u /* chunks [first, end) are being cut; the fields below count   \
-			   */
+#define JOB_ORPHAN   0x1u /* nlink is 0: all goes once nobody holds it open */
+#define JOB_TRUNCATE 0x2u /* chunks [first, end) are being cut; see below */
 struct job_value {
 	le32 flags;
-	le32 keep_bytes;
+	le32 keep_bytes;  /* of first_chunk; from here on: zero without JOB_TRUNCATE */
 	le64 first_chunk;
 	le64 end_chunk;
 	le32 generation;

@@ -264,10 +264,14 @@ static int step_new_dir(
 			},
 	};
 	struct work_inode *wi;
-	/* The number is taken at once, also by an intent: c->batch, not w->batch. */
-	int rc = ino_alloc(w->m, c->batch, w->bucket, ino_out);
+	int rc = ino_alloc(w, ino_out);
 
-	return rc ? rc : work_inode_new(w, *ino_out, &in, &wi);
+	if (rc)
+		return rc;
+	/* The number is taken at once, also by an intent: c->batch, not w->batch. */
+	if (w->deferred)
+		header_put(w->m, c->batch, w->bucket);
+	return work_inode_new(w, *ino_out, &in, &wi);
 }
 
 static int step_link(struct work_inode *wi)

@@ -103,7 +103,7 @@ META_TEST(meta_part, mkdir_and_rmdir_in_one_bucket)
 {
 	struct step steps[2];
 	struct attr a;
-	ino_id d;
+	ino_id d, f;
 
 	steps[0] = step_insert(WFS_ROOT_INO, "d", 0, DT_DIR);
 	FAILS(w, EINVAL, build(w, 0, steps, 1, NULL)); /* nobody makes it */
@@ -115,11 +115,11 @@ META_TEST(meta_part, mkdir_and_rmdir_in_one_bucket)
 	a = world_attr(w, WFS_ROOT_INO);
 	cr_assert(a.nlink == 3 && a.entries == 1 && a.mtime_ns == w->c.now_ns);
 	FAILS(w, ESTALE, build(w, 0, steps, 2, &d));
-	make_file(w, d, "f");
+	f = make_file(w, d, "f");
 	steps[0] = step_remove(WFS_ROOT_INO, "d", d);
 	steps[1] = step_inode_of(STEP_INODE_RMDIR, d, 0);
 	FAILS(w, ENOTEMPTY, build(w, 0, steps, 2, NULL));
-	OK(w, unlink_in(w, d, "f", ino_make(0, COUNTER_FIRST + 1)));
+	OK(w, unlink_in(w, d, "f", f));
 	OK(w, meta_setxattr(w->m, &w->c, d, "user.a", 6, "v", 1, 0));
 	OK(w, build(w, 0, steps, 2, NULL));
 	cr_assert_eq(meta_getattr(w->m, d, &a), -ESTALE);
