@@ -22,7 +22,8 @@
 
 #define SPIN_NS        250000u
 #define SPIN_EXPECT_NS 500000u
-#define PROBE_PERIOD   32u
+#define PROBE_NS       100000u
+#define PROBE_PERIOD   64u
 #define POLL_NS        200000000u
 #define SLACK_MS       1000u
 #define STARVE_NS      2000000u
@@ -240,10 +241,12 @@ static bool slot_spin(struct client *c, struct shm_slot *s, const struct call *c
 
 	if (!c->may_spin)
 		return slot_done(s);
-	if (expect > SPIN_EXPECT_NS &&
-		atomic_fetch_add_explicit(&c->probe, 1, memory_order_relaxed) %
-			PROBE_PERIOD)
-		return slot_done(s);
+	if (expect > SPIN_EXPECT_NS) {
+		if (atomic_fetch_add_explicit(&c->probe, 1, memory_order_relaxed) %
+				PROBE_PERIOD > 1)
+			return slot_done(s);
+		until_ns = call->start_ns + PROBE_NS;
+	}
 	do {
 		for (int i = 0; i < 16; i++) {
 			if (slot_done(s))
