@@ -37,7 +37,8 @@ enum step_type {
 	STEP_INODE_LINK,       /* one more link to ino, not a directory */
 	STEP_INODE_UNLINK,     /* one link less; the last makes it an orphan or removes it */
 	STEP_INODE_RMDIR,      /* ino is an empty directory: it goes */
-	STEP_INODE_MOVED,      /* ctime now; a directory's parent becomes dir */
+	STEP_INODE_MOVED,      /* ctime now; a directory's or symlink's parent becomes dir;
+				* -EACCES: the caller may not write a directory that moves */
 };
 
 #define STEP_PERMIT 1u /* entry steps: check that the caller may write and search dir, and

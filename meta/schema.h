@@ -130,7 +130,7 @@ _Static_assert(sizeof(struct bucket_value) == 32, "format");
 #define JOB_TRUNCATE 0x2u /* chunks [first, end) are being cut; see below */
 struct job_value {
 	le32 flags;
-	le32 keep_bytes;  /* of first_chunk; from here on: zero without JOB_TRUNCATE */
+	le32 keep_bytes; /* of first_chunk; from here on: zero without JOB_TRUNCATE */
 	le64 first_chunk;
 	le64 end_chunk;
 	le32 generation;

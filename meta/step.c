@@ -317,12 +317,19 @@ static int step_rmdir(struct work *w, struct work_inode *wi)
 	return rc;
 }
 
-static int step_moved(struct work_inode *wi, const struct step *s)
+static int step_moved(
+	struct work_inode *wi, const struct meta_call *c, const struct step *s)
 {
+	struct attr *a = &wi->in.attr;
+	int rc = 0;
+
+	/* A new ".." is a change of the directory itself, as rename(2) has it. */
+	if (S_ISDIR(a->mode) && a->parent != s->dir)
+		rc = perm_check(a, c->cred, W_OK);
 	/* Symlinks too: walk.c reads them against it. */
-	if (S_ISDIR(wi->in.attr.mode) || S_ISLNK(wi->in.attr.mode))
-		wi->in.attr.parent = s->dir;
-	return 0;
+	if (rc == 0 && (S_ISDIR(a->mode) || S_ISLNK(a->mode)))
+		a->parent = s->dir;
+	return rc;
 }
 
 static int step_inode_change(
@@ -339,7 +346,7 @@ static int step_inode_change(
 	case STEP_INODE_LINK: return step_link(wi);
 	case STEP_INODE_UNLINK: return step_unlink(w, wi, purge_out);
 	case STEP_INODE_RMDIR: return step_rmdir(w, wi);
-	default: return step_moved(wi, s);
+	default: return step_moved(wi, c, s);
 	}
 }
 

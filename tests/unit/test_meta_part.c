@@ -275,6 +275,18 @@ META_TEST(meta_part, renames_within_a_bucket)
 	cr_assert_eq(world_attr(w, e).parent, WFS_ROOT_INO);
 }
 
+META_TEST(meta_part, a_directory_moves_only_for_who_may_write_it)
+{
+	ino_id d = make_dir(w, WFS_ROOT_INO, "d", 1);
+	struct step moved = step_inode_of(STEP_INODE_MOVED, d, ino_make(1, 99));
+
+	AS(w, 5, 5);
+	FAILS(w, EACCES, build1(w, moved));
+	moved.dir = WFS_ROOT_INO;
+	OK(w, build1(w, moved)); /* within its parent: '..' stays */
+	AS(w, 0, 0);
+}
+
 /* --- two-phase commit --- */
 
 static int unlocked_count;
