@@ -94,8 +94,32 @@ const char *path_below_mount(const char *path)
 	return scan_feed(&s, path);
 }
 
+/* The absolute path of a local directory; its size, or <= 0. */
+static long local_dir_path(int dirfd, char *out, size_t size)
+{
+	char link[32] = "/proc/self/fd/";
+	char digits[12];
+	size_t at = strlen(link), count = 0;
+	long n;
+
+	if (dirfd == AT_FDCWD)
+		return raw(SYS_getcwd, out, size);
+	if (dirfd < 0)
+		return -EBADF;
+	do
+		digits[count++] = (char)('0' + dirfd % 10);
+	while (dirfd /= 10);
+	while (count)
+		link[at++] = digits[--count];
+	link[at] = 0;
+	n = raw(SYS_readlinkat, AT_FDCWD, link, out, size - 1);
+	if (n > 0)
+		out[n] = 0;
+	return n;
+}
+
 /* A relative path from a local directory that may lead below the mount. */
-static const char *path_from_local_cwd(const char *path)
+static const char *path_from_local(int dirfd, const char *path)
 {
 	char cwd[WFS_PATH_MAX];
 	struct scan s;
@@ -109,7 +133,7 @@ static const char *path_from_local_cwd(const char *path)
 
 		candidate = size && scan_matches(&s, path, size);
 	}
-	if (!candidate || raw(SYS_getcwd, cwd, sizeof(cwd)) < 0 || cwd[0] != '/')
+	if (!candidate || local_dir_path(dirfd, cwd, sizeof(cwd)) <= 0 || cwd[0] != '/')
 		return NULL;
 	scan_init(&s);
 	if (scan_feed(&s, cwd))
@@ -175,10 +199,14 @@ static int path_start(int dirfd, const char *path, int flags, ino_id *start_out,
 			*rest_out = path;
 			return *path || (flags & AT_EMPTY_PATH) ? 1 : -ENOENT;
 		}
-		*rest_out = path_from_local_cwd(path);
+		*rest_out = path_from_local(AT_FDCWD, path);
 		return *rest_out != NULL;
 	}
 	f = fd_file(fd);
+	if (!f && path[0] && path[0] != '/' && fd == dirfd) {
+		*rest_out = path_from_local(dirfd, path);
+		return *rest_out != NULL;
+	}
 	if (!f)
 		return 0;
 	if (!*path && !(flags & AT_EMPTY_PATH))

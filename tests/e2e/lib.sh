@@ -48,7 +48,7 @@ says()
 {
 	local text
 	for text; do
-		printf '%s' "$out" | grep -qiF -- "$text" || fail "does not say '$text'"
+		grep -qiF -- "$text" <<<"$out" || fail "does not say '$text'"
 	done
 }
 work_dir()

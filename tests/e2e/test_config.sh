@@ -15,7 +15,7 @@ try() # sed script, what it must say
 line=$(grep -n '^id = ' "$conf" | cut -d: -f1)
 try 's/^id = .*/idd = 0/' idd
 says "$line"
-try 's/^id = .*/id = many/' id
+try 's/^id = .*/id = many/' many
 try 's/^id = .*/id = 7/' 7
 try 's/^device = .*//' device
 try 's/^\[shard 0\]/[shards]/' shards
