@@ -74,6 +74,9 @@ int fabric_read(struct fabric *f, struct fabric_op *op, const struct fabric_targ
 int fabric_write(struct fabric *f, struct fabric_op *op, const struct fabric_target *to,
 	const void *buf, size_t size_bytes, void *desc);
 
+/* Whether a peer's address is that of a TCP listener. */
+bool fabric_is_tcp(const struct fabric *f);
+
 /* Progress, and done of at most `max` operations. Returns how many. */
 unsigned fabric_poll(struct fabric *f, unsigned max);
 /* Readable when fabric_poll has something to do, provided fabric_may_sleep said yes. */

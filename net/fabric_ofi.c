@@ -366,6 +366,13 @@ int fabric_write(struct fabric *f, struct fabric_op *op, const struct fabric_tar
 	return (int)fi_writemsg(f->ep, &msg, FI_DELIVERY_COMPLETE | FI_COMPLETION);
 }
 
+bool fabric_is_tcp(const struct fabric *f)
+{
+	const char *name = f->info->fabric_attr->prov_name;
+
+	return strncmp(name, "net", 3) == 0 || strncmp(name, "tcp", 3) == 0;
+}
+
 /* --- progress ----------------------------------------------------------------------- */
 
 static void complete(const struct fi_cq_msg_entry *e)

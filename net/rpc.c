@@ -154,6 +154,8 @@ int rpc_peer_set(struct rpc *rpc, uint32_t shard, const char *host, uint16_t por
 		list_init(&peer->waiting);
 		list_init(&peer->busy);
 		list_init(&peer->quarantine);
+		list_init(&peer->asked);
+		peer->probe_fd = -1;
 		peer->shard = shard;
 		rpc->peers[shard] = peer;
 	} else if (peer->addr.sin_addr.s_addr != addr.sin_addr.s_addr ||
@@ -271,7 +273,8 @@ static unsigned peer_pump(struct rpc *rpc, struct peer *peer)
 
 	while (!list_empty(&peer->waiting)) {
 		struct message *m = list_first(&peer->waiting, struct message, link);
-		if (m->expires_us <= rpc->now_us) {
+		if (m->expires_us <= rpc->now_us ||
+			(m->call_id && !client_wants(rpc, m->call_id))) {
 			list_remove(&m->link);
 			message_refused(rpc, m, -ETIMEDOUT);
 			continue;
@@ -329,6 +332,7 @@ static void message_received(struct fabric_op *op, int status, size_t size_bytes
 	}
 	m->peer = peer;
 	peer->retry_us = 0;
+	peer->heard_us = rpc->now_us;
 	quarantine_end(rpc, peer, UINT64_MAX);
 	if (head.kind == WIRE_REPLY)
 		client_reply(rpc, &head, m);
@@ -344,7 +348,7 @@ out:
 static void lists_init(struct rpc *rpc)
 {
 	struct list *lists[] = {&rpc->small.free, &rpc->large.free, &rpc->rx.free,
-		&rpc->bulk_free, &rpc->busy, &rpc->call_free, &rpc->call_timers,
+		&rpc->bulk_free, &rpc->busy, &rpc->asked, &rpc->call_free, &rpc->call_timers,
 		&rpc->call_wait, &rpc->call_early, &rpc->call_refused,
 		&rpc->incoming_free, &rpc->incoming_wait};
 
@@ -365,8 +369,11 @@ static void rpc_release(struct rpc *rpc)
 	pool_release(&rpc->rx);
 	mem_free(rpc->bulks);
 	mem_free(rpc->bulk_memory);
-	for (uint32_t i = 0; rpc->peers && i < RPC_PEERS_MAX; i++)
+	for (uint32_t i = 0; rpc->peers && i < RPC_PEERS_MAX; i++) {
+		if (rpc->peers[i])
+			probe_end(rpc->peers[i]);
 		mem_free(rpc->peers[i]);
+	}
 	mem_free(rpc->peers);
 	mem_free(rpc->calls);
 	mem_free(rpc->incoming);
@@ -445,6 +452,8 @@ static uint64_t next_us(const struct rpc *rpc)
 		if (peer->retry_us < at)
 			at = peer->retry_us;
 	}
+	if (!list_empty(&rpc->asked) && at > rpc->now_us + RPC_PROBE_TICK_US)
+		at = rpc->now_us + RPC_PROBE_TICK_US;
 	if (!list_empty(&rpc->incoming_wait) && at > rpc->now_us + 1000)
 		at = rpc->now_us + 1000;
 	return at > rpc->now_us ? at - rpc->now_us : 0;
@@ -460,6 +469,7 @@ unsigned rpc_poll(struct rpc *rpc, uint64_t *next_us_out)
 	list_for_each(it, tmp, &rpc->busy)
 		count += peer_pump(rpc, container_of(it, struct peer, busy));
 	count += server_poll(rpc);
+	probe_poll(rpc);
 	count += client_poll(rpc);
 	if (next_us_out)
 		*next_us_out = next_us(rpc);

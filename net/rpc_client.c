@@ -73,6 +73,8 @@ static void call_finish(struct rpc *rpc, struct call *call, const struct outcome
 	}
 	if (call->message)
 		message_free(call->message);
+	if (call->peer)
+		probe_answered(call->peer);
 	list_remove(&call->wait);
 	list_remove(&call->link);
 	list_push_front(&rpc->call_free, &call->link);
@@ -238,6 +240,7 @@ void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *user, uint64_t m
 		call_fail_early(rpc, call, -EIO);
 		return;
 	}
+	probe_asked(rpc, call->peer);
 	call->message = request_message(rpc, request_size(user));
 	if (!call->message) {
 		call_fail_early(rpc, call, -EAGAIN);
@@ -248,6 +251,11 @@ void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *user, uint64_t m
 }
 
 /* --- ending ------------------------------------------------------------------------- */
+
+bool client_wants(struct rpc *rpc, uint64_t id)
+{
+	return call_of(rpc, id) != NULL;
+}
 
 void client_sent(struct rpc *rpc, uint64_t id)
 {
@@ -270,7 +278,7 @@ void client_peer_dead(struct rpc *rpc, struct peer *peer)
 	list_for_each(it, tmp, &rpc->call_timers)
 	{
 		struct call *call = container_of(it, struct call, link);
-		if (call->peer == peer && call->was_sent)
+		if (call->peer == peer)
 			call_fail_early(rpc, call, -EIO);
 	}
 }

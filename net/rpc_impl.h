@@ -1,6 +1,6 @@
 /*
- * Inside the RPC layer: what its three files share. rpc.c owns peers, messages and the
- * loop; rpc_client.c the calls; rpc_server.c the requests.
+ * Inside the RPC layer: what its files share. rpc.c owns peers, messages and the loop;
+ * rpc_client.c the calls; rpc_server.c the requests; rpc_probe.c tells who is dead.
  *
  * Memory, all of it taken at start and bounded (and touched only when used):
  *   small and large messages  what is sent; a small one is enough for most requests
@@ -29,6 +29,7 @@
 #define RPC_QUARANTINE_US   (15u * 60 * 1000000u)
 #define RPC_IDLE_US         1000000u
 #define RPC_WAIT_RETRY_US   100u
+#define RPC_PROBE_TICK_US   50000u
 
 struct pool;
 
@@ -72,6 +73,12 @@ struct peer {
 	uint64_t stuck_since_us;
 	uint64_t retry_us;
 	struct list quarantine; /* bulk buffers an RMA of this peer may still touch */
+	uint32_t call_count;    /* our calls it has not answered */
+	struct list asked;      /* in rpc->asked while there are some */
+	uint64_t heard_us;      /* its last message, or the first of those calls */
+	int probe_fd;
+	uint64_t probe_since_us;
+	uint64_t probe_us; /* not again before */
 };
 
 struct call {
@@ -129,7 +136,9 @@ struct rpc {
 	struct fabric_region bulk_region;
 	struct list bulk_free;
 	struct peer **peers;
-	struct list busy; /* peers with messages waiting */
+	struct list busy;  /* peers with messages waiting */
+	struct list asked; /* peers with calls of ours */
+	uint64_t probe_us;
 	struct call *calls;
 	struct list call_free;
 	struct list call_timers;
@@ -166,15 +175,24 @@ void bulk_quarantine(struct rpc *rpc, struct bulk *bulk);
 
 void client_init(struct rpc *rpc);
 void client_reply(struct rpc *rpc, const struct wire_head *head, struct message *rx);
+/* Whether call `id` is still under way. */
+bool client_wants(struct rpc *rpc, uint64_t id);
 /* The message of call `id` is on its way. */
 void client_sent(struct rpc *rpc, uint64_t id);
 /* The message of call `id` could not be sent. */
 void client_send_failed(struct rpc *rpc, uint64_t id, int status);
 unsigned client_poll(struct rpc *rpc);
 uint64_t client_next_us(const struct rpc *rpc);
-/* Whoever listened at its address is gone: calls that were sent to it fail. */
+/* Whoever listened at its address is gone: its calls fail. */
 void client_peer_dead(struct rpc *rpc, struct peer *peer);
 void client_shutdown(struct rpc *rpc);
+
+/* --- rpc_probe.c -------------------------------------------------------------------- */
+
+void probe_asked(struct rpc *rpc, struct peer *peer); /* a call began */
+void probe_answered(struct peer *peer);               /* a call ended */
+void probe_poll(struct rpc *rpc);
+void probe_end(struct peer *peer);
 
 /* --- rpc_server.c ------------------------------------------------------------------- */
 

@@ -6,6 +6,8 @@
 #define SUITE_RXM rpc_faults_rxm
 #include "tests/unit/rpc_sides.h"
 
+#include <sys/prctl.h>
+
 /* --- a server in a process of its own ------------------------------------------------- */
 
 static void server_main(const char *provider, uint16_t port, uint16_t caller_port)
@@ -13,6 +15,7 @@ static void server_main(const char *provider, uint16_t port, uint16_t caller_por
 	struct side s = {.port = port};
 	uint64_t next_us;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (side_try(&s, provider, 2, CLUSTER) ||
 		rpc_peer_set(s.rpc, 1, "127.0.0.1", caller_port))
 		_exit(1);
@@ -35,6 +38,7 @@ static pid_t launcher_fork(const char *provider, uint16_t port, uint16_t caller_
 	pid = fork();
 	if (pid == 0) {
 		char byte;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fds[0]);
 		while (read(fds[1], &byte, 1) == 1) {
 			pid_t server = fork();
@@ -80,6 +84,16 @@ static int ping_status(struct side *a, uint32_t timeout_ms)
 	return w.status;
 }
 
+/* A server that has only just been started refuses at first. */
+static void wait_until_up(struct side *a)
+{
+	uint64_t before = env_now_us(env_real());
+
+	while (ping_status(a, 1000) != 0)
+		cr_assert_lt(env_now_us(env_real()) - before, 3000000);
+	cr_log_info("up after %lu us", (unsigned long)(env_now_us(env_real()) - before));
+}
+
 static void killed_and_restarted(const char *provider)
 {
 	struct side a = {.port = free_port()};
@@ -95,15 +109,13 @@ static void killed_and_restarted(const char *provider)
 	cr_assert_eq(rpc_peer_set(a.rpc, 2, "127.0.0.1", port), 0);
 	for (int round = 0; round < 3; round++) {
 		pid_t server = launcher_start(control);
-		uint64_t before = env_now_us(env_real());
-		cr_assert_eq(ping_status(&a, 3000), 0, "round %d", round);
-		cr_log_info("up after %lu us",
-			(unsigned long)(env_now_us(env_real()) - before));
+		uint64_t before;
+		wait_until_up(&a);
 		for (int i = 0; i < 64; i++) {
 			set_io(&w[i], OP_READ, &io[i], (uint64_t)i * MIB, MIB);
 			w[i].call.reply_data = in + (size_t)i * MIB;
 			w[i].call.reply_data_max = MIB;
-			call(&a, 2, &w[i], 1000);
+			call(&a, 2, &w[i], 4000);
 		}
 		spin_ms(sides, 1, 2);
 		launcher_kill(control, server);
@@ -111,7 +123,11 @@ static void killed_and_restarted(const char *provider)
 		for (int i = 0; i < 64; i++)
 			cr_assert(w[i].status == 0 || w[i].status == -EIO ||
 				w[i].status == -ETIMEDOUT);
-		int rc = ping_status(&a, 200);
+		/* Refused, well before the deadline. */
+		before = env_now_us(env_real());
+		cr_assert_eq(ping_status(&a, 4000), -EIO);
+		cr_assert_lt(env_now_us(env_real()) - before, 1000000);
+		int rc = ping_status(&a, 100);
 		cr_assert(rc == -ETIMEDOUT || rc == -EIO, "%d", rc);
 	}
 	rpc_free(a.rpc);
@@ -139,7 +155,7 @@ static void stopped_and_continued(const char *provider)
 	cr_assert_eq(side_try(&a, provider, 1, CLUSTER), 0);
 	cr_assert_eq(rpc_peer_set(a.rpc, 2, "127.0.0.1", port), 0);
 	server = launcher_start(control);
-	cr_assert_eq(ping_status(&a, 3000), 0);
+	wait_until_up(&a);
 	for (int round = 0; round < 5; round++) {
 		for (int i = 0; i < 16; i++) {
 			set_io(&w[i], OP_READ, &io[i], (uint64_t)i * MIB, MIB);
