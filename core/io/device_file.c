@@ -39,6 +39,7 @@ struct device_file {
 	unsigned in_flight_count;
 	bool is_block;
 	bool write_through;
+	bool has_memory; /* registered with the ring */
 };
 
 static struct device_file *file_of(struct device *dev)
@@ -136,7 +137,9 @@ static int device_file_discard(struct device *dev, uint64_t offset_bytes,
 static void device_file_register_memory(struct device *dev, void *base, size_t size_bytes)
 {
 	/* Without it every operation pins its pages itself, which is merely slower. */
-	(void)ring_register_memory(file_of(dev)->ring, base, size_bytes);
+	struct device_file *file = file_of(dev);
+
+	file->has_memory = ring_register_memory(file->ring, base, size_bytes) == 0;
 }
 
 static void device_file_close(struct device *dev)
@@ -147,6 +150,8 @@ static void device_file_close(struct device *dev)
 	while (file->in_flight_count > 0)
 		if (ring_wait(file->ring, 1000000) < 0)
 			break;
+	if (file->has_memory)
+		ring_unregister_memory(file->ring);
 	ring_unregister_file(file->ring, file->fd);
 	close(file->fd);
 	mem_free(file);

@@ -145,6 +145,15 @@ int ring_register_memory(struct ring *ring, void *base, size_t size_bytes)
 	return 0;
 }
 
+void ring_unregister_memory(struct ring *ring)
+{
+	if (ring->memory_size_bytes == 0)
+		return;
+	io_uring_unregister_buffers(&ring->uring);
+	ring->memory_base = 0;
+	ring->memory_size_bytes = 0;
+}
+
 /* The fixed buffer that holds all of the range, or -1. */
 static int ring_slab(const struct ring *ring, const void *data, uint32_t size_bytes)
 {

@@ -33,6 +33,8 @@ void ring_unregister_file(struct ring *ring, int fd);
 /* Register memory for fixed I/O; ring_read/ring_write find out by themselves. At most
  * once per ring. -ENOMEM over RLIMIT_MEMLOCK: carry on without. */
 int ring_register_memory(struct ring *ring, void *base, size_t size_bytes);
+/* Nothing in flight may use it any more; other memory can be registered then. */
+void ring_unregister_memory(struct ring *ring);
 
 /* Queue; sent by ring_submit, by ring_wait, or when the queue is full. -EAGAIN: it is
  * full and the kernel takes nothing now. */

@@ -210,7 +210,8 @@ static void header_done(struct device_io *io, int status)
 		r->status = status;
 }
 
-static void header_submit(struct recovery *r, struct header_read *h, uint32_t physical)
+/* False when the device takes no more now. */
+static bool header_submit(struct recovery *r, struct header_read *h, uint32_t physical)
 {
 	struct store *s = r->s;
 	int rc;
@@ -224,14 +225,35 @@ static void header_submit(struct recovery *r, struct header_read *h, uint32_t ph
 		.offset_bytes = segment_offset(s, &s->segments[physical], 0),
 		.done = header_done,
 	};
+	rc = device_submit(s->dev, &h->io);
+	if (rc == -EAGAIN)
+		return false;
+	if (rc) {
+		r->status = rc;
+		return true;
+	}
 	h->busy = true;
 	r->busy_count++;
-	rc = device_submit(s->dev, &h->io);
-	if (rc) {
-		h->busy = false;
-		r->busy_count--;
-		r->status = rc;
+	return true;
+}
+
+/* Submit what there is room for; returns the next segment to look at. */
+static uint32_t headers_fill(struct recovery *r, uint32_t next)
+{
+	struct store *s = r->s;
+
+	for (uint32_t i = 0; i < HEADER_READS && r->status == 0; i++) {
+		while (next < s->super.segment_count && s->segments[next].seq != 0)
+			next++;
+		if (next == s->super.segment_count)
+			break;
+		if (r->headers[i].busy)
+			continue;
+		if (!header_submit(r, &r->headers[i], next))
+			break;
+		next++;
 	}
+	return next;
 }
 
 static int headers_scan(struct recovery *r)
@@ -240,16 +262,13 @@ static int headers_scan(struct recovery *r)
 	uint64_t start_us = env_now_us(s->env);
 	uint32_t next = 0;
 
-	while (next < s->super.segment_count || r->busy_count > 0) {
-		for (uint32_t i = 0; i < HEADER_READS && r->status == 0; i++) {
-			while (next < s->super.segment_count && s->segments[next].seq != 0)
-				next++;
-			if (next < s->super.segment_count && !r->headers[i].busy) {
-				header_submit(r, &r->headers[i], next++);
-				start_us = env_now_us(s->env);
-			}
-		}
-		if (r->busy_count == 0)
+	while (r->busy_count > 0 || (next < s->super.segment_count && r->status == 0)) {
+		uint32_t before = next;
+
+		next = headers_fill(r, next);
+		if (next > before)
+			start_us = env_now_us(s->env);
+		if (next == s->super.segment_count && r->busy_count == 0)
 			break;
 		if (env_now_us(s->env) - start_us > STORE_IO_TIMEOUT_US)
 			return -ETIMEDOUT;

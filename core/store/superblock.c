@@ -60,7 +60,9 @@ int store_io_sync(struct device *dev, struct env *env, void (*pump)(void *ctx), 
 		return -ENOMEM;
 	w->io = *io;
 	w->io.done = io_wait_done;
-	rc = device_submit(dev, &w->io);
+	while ((rc = device_submit(dev, &w->io)) == -EAGAIN &&
+		env_now_us(env) - start_us <= STORE_IO_TIMEOUT_US)
+		pump(ctx);
 	while (!rc && !w->finished) {
 		if (env_now_us(env) - start_us > STORE_IO_TIMEOUT_US)
 			return -ETIMEDOUT;

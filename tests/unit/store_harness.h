@@ -46,9 +46,11 @@ struct h_value { /* in the index under "s" be32 slot */
 };
 
 struct world {
-	struct device_sim_disk *disk;
+	struct device_sim_disk *disk; /* NULL: a file, RocksDB and the real clock */
 	struct kv_model_disk *kvdisk;
 	struct env_sim env;
+	struct ring *ring;
+	const char *path; /* of the folder with file and index */
 	struct device *dev;
 	struct kv *kv;
 	struct store *store;
@@ -73,13 +75,44 @@ static inline uint64_t h_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
+static inline struct env *h_env(struct world *w)
+{
+	return w->disk ? &w->env.env : env_real();
+}
+
+static inline bool h_crashed(struct world *w)
+{
+	return w->disk && device_sim_crashed(w->disk);
+}
+
 static inline void h_pump(void *ctx)
 {
 	struct world *w = ctx;
 
-	if (device_sim_step(w->dev) == 0)
-		env_sim_advance(&w->env,
-			device_sim_crashed(w->disk) ? 2 * STORE_IO_TIMEOUT_US : 100);
+	if (!w->disk)
+		ring_wait(w->ring, 1000);
+	else if (device_sim_step(w->dev) == 0)
+		env_sim_advance(&w->env, h_crashed(w) ? 2 * STORE_IO_TIMEOUT_US : 100);
+}
+
+static inline int h_device_open(struct world *w)
+{
+	char path[256];
+
+	if (w->disk)
+		return device_sim_open(w->disk, &w->dev);
+	snprintf(path, sizeof(path), "%s/device", w->path);
+	return device_file_open(path, w->ring, &w->dev);
+}
+
+static inline int h_kv_open(struct world *w)
+{
+	char path[256];
+
+	if (w->disk)
+		return kv_model_open(w->kvdisk, &w->kv);
+	snprintf(path, sizeof(path), "%s/index", w->path);
+	return kv_rocks_open(path, true, 64 << 20, &w->kv);
 }
 
 static inline void h_init(struct world *w, uint64_t size_bytes, uint32_t segment_bytes,
@@ -104,8 +137,8 @@ static inline int h_format(struct world *w)
 {
 	int rc;
 
-	cr_assert_eq(device_sim_open(w->disk, &w->dev), 0);
-	rc = store_format(w->dev, &w->env.env, &w->opt, h_pump, w, &w->refusal);
+	cr_assert_eq(h_device_open(w), 0);
+	rc = store_format(w->dev, h_env(w), &w->opt, h_pump, w, &w->refusal);
 	device_close(w->dev);
 	return rc;
 }
@@ -118,24 +151,27 @@ void __lsan_enable(void) __attribute__((weak));
 /* Returns the error of opening; on one, device and index are closed again. */
 static inline int h_open(struct world *w)
 {
-	int rc = device_sim_open(w->disk, &w->dev);
+	int rc = h_device_open(w);
 
 	if (rc)
 		return rc;
-	rc = kv_model_open(w->kvdisk, &w->kv);
+	rc = h_kv_open(w);
 	if (rc) {
 		device_close(w->dev);
 		return rc;
 	}
 	w->refusal.text[0] = 0;
-	if (__lsan_disable && device_sim_faults(w->disk)->crash_at_write)
+	if (__lsan_disable && w->disk && device_sim_faults(w->disk)->crash_at_write)
 		__lsan_disable();
-	rc = store_open(w->dev, w->kv, &w->env.env, &w->opt, h_pump, w, &w->store, &w->refusal);
-	if (__lsan_enable && device_sim_faults(w->disk)->crash_at_write)
+	rc = store_open(w->dev, w->kv, h_env(w), &w->opt, h_pump, w, &w->store, &w->refusal);
+	if (__lsan_enable && w->disk && device_sim_faults(w->disk)->crash_at_write)
 		__lsan_enable();
 	if (rc) {
 		w->store = NULL;
-		device_sim_crash(w->dev);
+		if (w->disk)
+			device_sim_crash(w->dev);
+		else
+			device_close(w->dev);
 		kv_close(w->kv);
 	}
 	return rc;
@@ -170,9 +206,10 @@ static inline void h_release(struct world *w)
 
 static inline void h_turn(struct world *w)
 {
-	store_poll(w->store);
-	if (device_sim_step(w->dev) == 0)
-		env_sim_advance(&w->env, 100);
+	if (store_poll(w->store) < 1000 && !w->disk)
+		ring_wait(w->ring, 0);
+	else
+		h_pump(w);
 }
 
 static inline void h_fill_block(uint8_t *block, uint32_t slot, uint32_t version,
@@ -325,7 +362,7 @@ static inline int h_run(struct world *w, uint32_t count, uint64_t *state)
 		uint64_t before = *state;
 		int rc;
 
-		if (device_sim_crashed(w->disk) || store_error(w->store))
+		if (h_crashed(w) || store_error(w->store))
 			return -EIO;
 		s = h_choose(w, state);
 		rc = h_step(w, &s);
@@ -348,7 +385,7 @@ static inline int h_run(struct world *w, uint32_t count, uint64_t *state)
 static inline int h_drain(struct world *w)
 {
 	for (uint32_t i = 0; i < 20000; i++) {
-		if (device_sim_crashed(w->disk) || store_error(w->store))
+		if (h_crashed(w) || store_error(w->store))
 			return -EIO;
 		if (store_durable_sequence(w->store) == store_committed_sequence(w->store))
 			return 0;
@@ -379,7 +416,7 @@ static inline int h_read(struct world *w, uint64_t id, uint32_t count,
 
 	store_read(w->store, &h.r);
 	while (!h.finished) {
-		cr_assert(!device_sim_crashed(w->disk));
+		cr_assert(!h_crashed(w));
 		h_pump(w);
 	}
 	return h.status;
