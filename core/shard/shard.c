@@ -552,17 +552,27 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	return 0;
 }
 
-void shard_stop(struct shard *s)
+static void stop(struct shard *s, void (*end)(struct store *store))
 {
 	struct store *store = s ? s->store : NULL;
 
 	if (!store)
 		return;
 	s->closing = true;
-	store_close(store);
+	end(store);
 	s->store = NULL;
 	while (!list_empty(&s->execs))
 		exec_finish_now(list_first(&s->execs, struct exec, all_link), -EIO);
+}
+
+void shard_stop(struct shard *s)
+{
+	stop(s, store_close);
+}
+
+void shard_abandon(struct shard *s)
+{
+	stop(s, store_abandon);
 }
 
 void shard_free(struct shard *s)

@@ -38,6 +38,8 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out);
  * takes the rest. Both take NULL.
  */
 void shard_stop(struct shard *s);
+/* shard_stop for a device that is gone: see store_abandon. */
+void shard_abandon(struct shard *s);
 void shard_free(struct shard *s);
 void shard_map_set(struct shard *s, const struct map *map);
 

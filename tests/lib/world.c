@@ -1,0 +1,559 @@
+/* The world: shards, their lives and deaths, and the messages between them. */
+#include "tests/lib/world.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+#define QUIET_US      1500000u
+#define QUIESCE_US    120000000u
+#define TIMEOUT_MS    1000u
+#define STORE_GONE_US 130000000u
+
+/* A call on its way there, being served, or on its way back. */
+struct message {
+	struct list link;
+	struct world *w;
+	struct rpc_call *call; /* NULL: nobody waits any more */
+	struct request req;
+	uint32_t from;
+	uint32_t to;
+	uint32_t incarnation; /* of `to` when it was sent */
+	uint64_t due_us;
+	uint64_t timeout_us;
+	bool served;          /* in the hands of the shard */
+	bool is_reply;
+	int status;
+	uint8_t *data;
+	uint8_t *reply_data;
+	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
+	_Alignas(8) uint8_t reply[WIRE_BODY_MAX];
+};
+
+uint64_t world_random(struct world *w)
+{
+	uint64_t z = (w->state += 0x9e3779b97f4a7c15u);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+static uint64_t now_of(struct world *w)
+{
+	return env_now_us(&w->env.env);
+}
+
+/* --- messages ------------------------------------------------------------------------- */
+
+static void message_free(struct message *m)
+{
+	list_remove(&m->link);
+	free(m->data);
+	free(m->reply_data);
+	free(m);
+}
+
+static uint64_t message_due(struct world *w)
+{
+	uint64_t delay = 10;
+
+	if (w->shuffle)
+		delay = world_random(w) % 8 == 0 ? world_random(w) % 20000
+						 : world_random(w) % 400;
+	return now_of(w) + delay;
+}
+
+static void message_end(struct message *m, int status)
+{
+	struct rpc_call *call = m->call;
+
+	m->call = NULL;
+	if (status)
+		call->done(call, status, NULL, 0, 0);
+	else
+		call->done(call, 0, m->reply, m->req.reply_size, m->req.reply_data_size);
+}
+
+static void message_return(struct message *m, int status)
+{
+	m->served = false;
+	m->is_reply = true;
+	m->status = status;
+	m->due_us = message_due(m->w);
+}
+
+static void message_served(struct request *req, int status)
+{
+	struct message *m = container_of(req, struct message, req);
+
+	/* What a dying shard says is not heard: the connection breaks. */
+	message_return(m, m->w->shards[m->to].alive ? status : -EIO);
+}
+
+static void message_send(struct world *w, uint32_t from, uint32_t to, struct rpc_call *call)
+{
+	struct message *m = calloc(1, sizeof(*m));
+
+	m->w = w;
+	m->call = call;
+	m->from = from;
+	m->to = to;
+	m->due_us = message_due(w);
+	m->timeout_us = now_of(w) + (uint64_t)call->timeout_ms * 1000;
+	cr_assert_leq(call->body_size, WIRE_BODY_MAX);
+	cr_assert_eq(wire_body_check(call->op, call->body, call->body_size, false), 0,
+		"bad body of op %s", wire_op_name(call->op));
+	memcpy(m->body, call->body, call->body_size);
+	if (call->data_size) {
+		m->data = malloc(call->data_size);
+		memcpy(m->data, call->data, call->data_size);
+	}
+	if (call->reply_data_max)
+		m->reply_data = malloc(call->reply_data_max);
+	m->req = (struct request){
+		.op = call->op,
+		.bucket = call->bucket,
+		.flags = call->flags,
+		.slot = call->slot,
+		.seq = call->seq,
+		.session = call->session,
+		.deadline_us = m->timeout_us,
+		.cred = *call->cred,
+		.body = m->body,
+		.body_size = call->body_size,
+		.data = m->data,
+		.data_size = call->data_size,
+		.reply = m->reply,
+		.reply_data = m->reply_data,
+		.reply_data_max = call->reply_data_max,
+		.done = message_served,
+	};
+	list_push_back(&w->messages, &m->link);
+	if (to == UINT32_MAX) {
+		m->to = 0;
+		message_return(m, -ENOMEM);
+	} else {
+		m->incarnation = w->shards[to].incarnation;
+	}
+}
+
+static uint32_t target_of(const struct world *w, const struct rpc_call *call)
+{
+	if (call->flags & HEAD_TO_SHARD)
+		return call->bucket < w->shard_count ? call->bucket : UINT32_MAX;
+	return call->bucket < w->map->bucket_count ? w->map->buckets[call->bucket].primary
+						   : UINT32_MAX;
+}
+
+/* A shard's calls. */
+static void shard_send(void *ctx, struct rpc_call *call)
+{
+	struct world_shard *ws = ctx;
+	uint32_t target = target_of(ws->w, call);
+	struct request *req;
+
+	list_init(&call->link);
+	if (target != ws->number)
+		message_send(ws->w, ws->number, target, call);
+	else if (shard_delivery(&ws->w->env.env, call, &req) == 0)
+		list_push_back(&ws->local, &req->link);
+	else
+		message_send(ws->w, ws->number, UINT32_MAX, call);
+}
+
+void world_call_send(struct world *w, struct rpc_call *call)
+{
+	message_send(w, WORLD_CLIENT, target_of(w, call), call);
+}
+
+static bool message_deliver(struct world *w, struct message *m)
+{
+	struct world_shard *ws;
+
+	if (m->is_reply) {
+		if (m->call) {
+			if (m->from != WORLD_CLIENT)
+				w->shards[m->from].message_count++;
+			if (m->status == 0 && m->req.reply_data_size)
+				memcpy(m->call->reply_data, m->reply_data,
+					m->req.reply_data_size);
+			if (m->status == 0)
+				cr_assert_eq(wire_body_check(m->req.op, m->reply,
+						     m->req.reply_size, true), 0,
+					"bad reply of op %s", wire_op_name(m->req.op));
+			message_end(m, m->status);
+		}
+		message_free(m);
+		return true;
+	}
+	ws = &w->shards[m->to];
+	if (!ws->alive || ws->incarnation != m->incarnation) {
+		message_return(m, -EIO);
+		return true;
+	}
+	m->served = true;
+	ws->message_count++;
+	shard_handle(ws->shard, &m->req);
+	return true;
+}
+
+static void kills_due(struct world *w)
+{
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		struct world_shard *ws = &w->shards[i];
+
+		if (!ws->alive)
+			continue;
+		if (ws->kill_at_message && ws->message_count >= ws->kill_at_message) {
+			ws->kill_at_message = 0;
+			world_kill(w, i);
+		} else if (device_sim_crashed(ws->disk)) {
+			world_kill(w, i);
+		}
+	}
+}
+
+/* One message that is due, or one timeout. */
+static bool messages_step(struct world *w)
+{
+	uint64_t now = now_of(w);
+	struct message *first = NULL;
+
+	list_for_each(it, tmp, &w->messages)
+	{
+		struct message *m = container_of(it, struct message, link);
+
+		if (m->call && m->timeout_us <= now) {
+			message_end(m, -ETIMEDOUT);
+			return true;
+		}
+		if (!m->served && m->due_us <= now && (!first || m->due_us < first->due_us))
+			first = m;
+	}
+	return first && message_deliver(w, first);
+}
+
+static uint64_t messages_next_us(struct world *w)
+{
+	uint64_t next = UINT64_MAX;
+
+	list_for_each(it, tmp, &w->messages)
+	{
+		struct message *m = container_of(it, struct message, link);
+
+		if (m->call && m->timeout_us < next)
+			next = m->timeout_us;
+		if (!m->served && m->due_us < next)
+			next = m->due_us;
+	}
+	return next;
+}
+
+/* --- lives ------------------------------------------------------------------------------ */
+
+static void pump(void *ctx)
+{
+	struct world_shard *ws = ctx;
+
+	if (device_sim_step(ws->dev) == 0)
+		env_sim_advance(&ws->w->env,
+			device_sim_crashed(ws->disk) ? STORE_GONE_US : 100);
+}
+
+static struct store_options store_options_of(const struct world_shard *ws, uint32_t segment)
+{
+	struct store_options opt = {.segment_size_bytes = segment};
+
+	memcpy(opt.identity.cluster_uuid, ws->w->map->uuid, 16);
+	opt.identity.node = 1;
+	opt.identity.shard = ws->number;
+	return opt;
+}
+
+int world_start(struct world *w, uint32_t number)
+{
+	struct world_shard *ws = &w->shards[number];
+	struct store_options so = store_options_of(ws, 0);
+	struct store_refusal refusal = {{0}};
+	struct shard_options opt;
+	int rc;
+
+	cr_assert(!ws->alive);
+	rc = device_sim_open(ws->disk, &ws->dev);
+	if (rc)
+		return rc;
+	rc = kv_model_open(ws->kvdisk, &ws->kv);
+	if (rc) {
+		device_close(ws->dev);
+		return rc;
+	}
+	rc = store_open(ws->dev, ws->kv, &w->env.env, &so, pump, ws, &ws->store, &refusal);
+	if (rc == 0) {
+		opt = (struct shard_options){
+			.env = &w->env.env,
+			.store = ws->store,
+			.kv = ws->kv,
+			.map = w->map,
+			.number = number,
+			.send = shard_send,
+			.ctx = ws,
+		};
+		ws->incarnation++;
+		ws->next_us = 0;
+		rc = shard_new(&opt, &ws->shard);
+		if (rc)
+			store_close(ws->store);
+	}
+	if (rc) {
+		device_close(ws->dev);
+		kv_close(ws->kv);
+		return rc;
+	}
+	ws->alive = true;
+	return 0;
+}
+
+/* A call of the shard that nobody will answer any more; NULL when there is none. */
+static struct message *call_of(struct world *w, const struct world_shard *ws)
+{
+	list_for_each(it, tmp, &w->messages)
+	{
+		struct message *m = container_of(it, struct message, link);
+
+		cr_assert(!(m->served && m->to == ws->number), "op %s not answered",
+			wire_op_name(m->req.op));
+		if (m->from == ws->number && m->call)
+			return m;
+	}
+	return NULL;
+}
+
+/* After stop or abandon: what was under way ends, and the rest goes. */
+static void shard_bury(struct world *w, struct world_shard *ws)
+{
+	struct message *m;
+
+	do {
+		while (!list_empty(&ws->local)) {
+			struct request *req = list_first(&ws->local, struct request, link);
+
+			list_remove(&req->link);
+			shard_handle(ws->shard, req);
+		}
+		m = call_of(w, ws);
+		if (m)
+			message_end(m, -ESHUTDOWN);
+	} while (m || !list_empty(&ws->local));
+	shard_free(ws->shard);
+	kv_close(ws->kv);
+	ws->shard = NULL;
+	ws->store = NULL;
+}
+
+void world_kill(struct world *w, uint32_t number)
+{
+	struct world_shard *ws = &w->shards[number];
+
+	cr_assert(ws->alive);
+	ws->alive = false;
+	ws->kill_count++;
+	device_sim_crash(ws->dev);
+	shard_abandon(ws->shard);
+	shard_bury(w, ws);
+}
+
+void world_stop(struct world *w, uint32_t number)
+{
+	struct world_shard *ws = &w->shards[number];
+
+	if (!ws->alive)
+		return;
+	shard_stop(ws->shard);
+	ws->alive = false;
+	shard_bury(w, ws);
+	device_close(ws->dev);
+}
+
+static void faults_disarm(struct world_shard *ws)
+{
+	memset(device_sim_faults(ws->disk), 0, sizeof(struct device_sim_faults));
+	kv_model_fault_arm(ws->kvdisk, 0);
+	ws->kill_at_message = 0;
+}
+
+void world_restart(struct world *w, uint32_t number)
+{
+	int rc;
+
+	if (w->shards[number].alive)
+		world_kill(w, number);
+	faults_disarm(&w->shards[number]);
+	rc = world_start(w, number);
+	cr_assert_eq(rc, 0, "restart of shard %u: %d, seed %llu", number, rc,
+		(unsigned long long)w->seed);
+}
+
+static void shard_make(struct world *w, uint32_t number, const struct world_options *opt)
+{
+	struct world_shard *ws = &w->shards[number];
+	struct store_refusal refusal = {{0}};
+	struct store_options so;
+
+	ws->w = w;
+	ws->number = number;
+	list_init(&ws->local);
+	ws->disk = device_sim_disk_new(opt->disk_bytes ? opt->disk_bytes : 96ull << 20,
+		opt->seed * 31 + number);
+	ws->kvdisk = kv_model_disk_new();
+	so = store_options_of(ws, opt->segment_bytes ? opt->segment_bytes : 4u << 20);
+	cr_assert_eq(device_sim_open(ws->disk, &ws->dev), 0);
+	cr_assert_eq(store_format(ws->dev, &w->env.env, &so, pump, ws, &refusal), 0, "%s",
+		refusal.text);
+	device_close(ws->dev);
+	cr_assert_eq(world_start(w, number), 0);
+}
+
+void world_init(struct world *w, const struct world_options *opt)
+{
+	memset(w, 0, sizeof(*w));
+	log_set_level(getenv("WORLD_LOG") ? LOG_DEBUG : LOG_ERROR + 1);
+	env_sim_init(&w->env, opt->seed);
+	w->seed = opt->seed;
+	w->state = opt->seed * 977 + 5;
+	w->shard_count = opt->shard_count;
+	w->session = 77;
+	list_init(&w->messages);
+	w->map = map_new(1, opt->shard_count,
+		opt->bucket_count ? opt->bucket_count : WORLD_BUCKETS, 0);
+	w->map->epoch = 1;
+	w->map->timeout_ms = TIMEOUT_MS;
+	memset(w->map->uuid, 0x33, 16);
+	w->map->nodes[0].id = 1;
+	for (uint32_t i = 0; i < opt->shard_count; i++)
+		w->map->shards[i] = (struct map_shard){.node = 1, .index = i};
+	map_place(w->map);
+	for (uint32_t i = 0; i < opt->shard_count; i++)
+		shard_make(w, i, opt);
+}
+
+void world_release(struct world *w)
+{
+	for (uint32_t i = 0; i < w->shard_count; i++)
+		world_stop(w, i);
+	while (!list_empty(&w->messages)) {
+		struct message *m = list_first(&w->messages, struct message, link);
+
+		if (m->call)
+			message_end(m, -ESHUTDOWN);
+		message_free(m);
+	}
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		device_sim_disk_free(w->shards[i].disk);
+		kv_model_disk_free(w->shards[i].kvdisk);
+	}
+	map_free(w->map);
+}
+
+/* --- the loop ----------------------------------------------------------------------------- */
+
+static bool shard_turn(struct world *w, struct world_shard *ws)
+{
+	uint64_t now = now_of(w), store_us, shard_us;
+	bool busy = device_sim_step(ws->dev) > 0;
+
+	if (device_sim_crashed(ws->disk))
+		return true;
+	while (!list_empty(&ws->local)) {
+		struct request *req = list_first(&ws->local, struct request, link);
+
+		list_remove(&req->link);
+		ws->message_count++;
+		shard_handle(ws->shard, req);
+		busy = true;
+		if (ws->kill_at_message && ws->message_count >= ws->kill_at_message)
+			return true;
+	}
+	shard_us = shard_poll(ws->shard);
+	store_us = store_poll(ws->store);
+	if (store_us < shard_us)
+		shard_us = store_us;
+	ws->next_us = shard_us > UINT64_MAX - now ? UINT64_MAX : now + shard_us;
+	return busy || shard_us == 0;
+}
+
+void world_turn(struct world *w)
+{
+	uint32_t first = w->shuffle ? (uint32_t)(world_random(w) % w->shard_count) : 0;
+	uint64_t next, now = now_of(w);
+	bool busy;
+
+	w->turns++;
+	busy = messages_step(w);
+	kills_due(w);
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		struct world_shard *ws = &w->shards[(first + i) % w->shard_count];
+
+		if (ws->alive)
+			busy = shard_turn(w, ws) || busy;
+		kills_due(w);
+	}
+	if (busy) {
+		env_sim_advance(&w->env, 1);
+		return;
+	}
+	next = messages_next_us(w);
+	for (uint32_t i = 0; i < w->shard_count; i++)
+		if (w->shards[i].alive && w->shards[i].next_us < next)
+			next = w->shards[i].next_us;
+	if (next > now + 100000)
+		next = now + 100000;
+	env_sim_advance(&w->env, next > now ? next - now : 1);
+}
+
+static bool shard_quiet(const struct world_shard *ws)
+{
+	const struct shard *s = ws->shard;
+
+	return list_empty(&s->execs) && list_empty(&s->txns) && list_empty(&s->intents) &&
+	       list_empty(&ws->local) &&
+	       store_durable_sequence(ws->store) == store_committed_sequence(ws->store);
+}
+
+static bool world_quiet(struct world *w)
+{
+	if (!list_empty(&w->messages))
+		return false;
+	for (uint32_t i = 0; i < w->shard_count; i++)
+		if (!w->shards[i].alive || !shard_quiet(&w->shards[i]))
+			return false;
+	return true;
+}
+
+void world_quiesce(struct world *w)
+{
+	uint64_t start = now_of(w), quiet = start;
+
+	for (uint32_t i = 0; i < w->shard_count; i++)
+		cr_assert(w->shards[i].alive, "shard %u is down", i);
+	while (now_of(w) - quiet < QUIET_US) {
+		world_turn(w);
+		if (!world_quiet(w))
+			quiet = now_of(w);
+		for (uint32_t i = 0; i < w->shard_count; i++) {
+			struct world_shard *ws = &w->shards[i];
+
+			cr_assert(now_of(w) - start < QUIESCE_US,
+				"shard %u does not come to rest: execs %d txns %d intents %d "
+				"seed %llu",
+				i, !list_empty(&ws->shard->execs), !list_empty(&ws->shard->txns),
+				!list_empty(&ws->shard->intents), (unsigned long long)w->seed);
+		}
+	}
+}
