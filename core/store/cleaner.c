@@ -350,6 +350,7 @@ static void cleaner_copy(struct store *s)
 		rc = cleaner_commit(s);
 		c->victim = NULL;
 		c->state = CLEANER_IDLE;
+		c->again = true;
 		if (rc)
 			cleaner_later(s);
 		return;
@@ -378,6 +379,8 @@ static void cleaner_start(struct store *s)
 	if (!c->victim) {
 		if (cleaner_commit(s) != 0)
 			cleaner_later(s);
+		else if (s->free_count < cleaner_target(s)) /* do not search all day */
+			c->retry_at_us = env_now_us(s->env) + STORE_FLUSH_POLL_US;
 		return;
 	}
 	c->victim_seq = c->victim->seq;

@@ -535,6 +535,7 @@ int store_commit(struct store *s, struct store_record *r, const struct batch *ba
 		return rc;
 	}
 	s->begun = false;
+	read_cache_fill(s, r->id, r->data, r->block_count);
 	g = commit_group(s, bytes);
 	assert(g);
 	group_append(g, &(struct record_view){

@@ -3,7 +3,10 @@
  *
  * A read takes one op from a bounded pool, or waits in line for one. Its ids become
  * places; runs of consecutive places are read by up to STORE_READ_IOS device reads at a
- * time, blocks that are still in a group buffer are copied from there. When all is in,
+ * time, blocks that are still in a group buffer are copied from there, and so are blocks
+ * of small records written not long ago, from a cache: a place is never written twice in
+ * the same life of its segment, and its name never used again, so nothing in that cache
+ * can be out of date. When all is in,
  * every block is checked against the crc that the index holds. On a mismatch the whole is
  * done again, from the resolution of ids on: the cleaner may have moved a block and its
  * old place been written anew in between.
@@ -25,7 +28,9 @@ int read_init(struct store *s)
 	list_init(&s->read_free);
 	s->read_wait_tail = &s->read_wait;
 	s->read_ops = mem_zalloc(STORE_READ_OPS * sizeof(*s->read_ops));
-	if (!s->read_ops)
+	s->cache_places = mem_zalloc(STORE_CACHE_BLOCKS * sizeof(*s->cache_places));
+	s->cache_data = mem_aligned(WFS_BLOCK_SIZE, STORE_CACHE_BLOCKS * WFS_BLOCK_SIZE);
+	if (!s->read_ops || !s->cache_places || !s->cache_data)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < STORE_READ_OPS; i++) {
 		struct read_op *op = &s->read_ops[i];
@@ -41,6 +46,8 @@ int read_init(struct store *s)
 void read_release(struct store *s)
 {
 	mem_free(s->read_ops);
+	mem_free(s->cache_places);
+	mem_free(s->cache_data);
 }
 
 void *store_buffer_get(struct store *s)
@@ -129,7 +136,24 @@ static void read_io_done(struct device_io *io, int status)
 	read_step(op);
 }
 
-/* The block in a group buffer when it has not reached the device yet. */
+static uint32_t cache_slot(uint64_t place)
+{
+	return (uint32_t)((place * 0x9e3779b97f4a7c15u) >> 40) % STORE_CACHE_BLOCKS;
+}
+
+void read_cache_fill(struct store *s, uint64_t place, const void *data,
+	uint32_t block_count)
+{
+	for (uint32_t i = 0; i < block_count && block_count <= STORE_CACHE_RECORD; i++) {
+		uint32_t slot = cache_slot(place + i);
+
+		s->cache_places[slot] = place + i;
+		memcpy(s->cache_data + (size_t)slot * WFS_BLOCK_SIZE,
+			(const uint8_t *)data + (size_t)i * WFS_BLOCK_SIZE, WFS_BLOCK_SIZE);
+	}
+}
+
+/* The block when it is in memory: in a group buffer on its way out, or in the cache. */
 static const uint8_t *read_pending(const struct store *s, uint64_t place)
 {
 	for (uint32_t i = 0; i <= STORE_GROUP_COUNT; i++) {
@@ -139,6 +163,8 @@ static const uint8_t *read_pending(const struct store *s, uint64_t place)
 		if (g->state != GROUP_FREE && place >= first && place - first < g->data_count)
 			return group_data(g, (uint32_t)(place - first));
 	}
+	if (s->cache_places[cache_slot(place)] == place)
+		return s->cache_data + (size_t)cache_slot(place) * WFS_BLOCK_SIZE;
 	return NULL;
 }
 

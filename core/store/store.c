@@ -149,8 +149,10 @@ uint64_t store_poll(struct store *s)
 		return UINT64_MAX;
 	segment_discard_one(s);
 	commit_room(s);
-	if (stalled)
+	if (stalled || s->cleaner.again) {
+		s->cleaner.again = false;
 		return 0;
+	}
 	delay_us = checkpoint_delay_us(s);
 	if (s->cleaner.retry_at_us > env_now_us(s->env) && delay_us > STORE_RETRY_US)
 		delay_us = STORE_RETRY_US;

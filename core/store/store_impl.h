@@ -36,6 +36,8 @@
 #define STORE_BUFFER_COUNT   16u
 #define STORE_READ_OPS       64u
 #define STORE_READ_IOS       4u
+#define STORE_CACHE_BLOCKS   4096u /* recently written, direct-mapped by place */
+#define STORE_CACHE_RECORD   4u    /* records of more blocks do not enter */
 #define STORE_CHECKPOINT_BATCH_BYTES (64u << 20)
 #define STORE_CHECKPOINT_LOG_BYTES   ((uint64_t)1 << 30)
 #define STORE_IO_TIMEOUT_US  60000000u
@@ -128,6 +130,7 @@ struct cleaner {
 	bool io_busy;
 	int io_status;
 	uint64_t retry_at_us;
+	bool again; /* wants the next turn though no I/O is under way */
 	uint64_t *birth; /* per data block of the group */
 	uint64_t *from;
 	uint8_t *moves; /* move_disk[] */
@@ -225,6 +228,8 @@ struct store {
 	struct list read_stalled; /* the device takes no more now */
 	struct store_read *read_wait;
 	struct store_read **read_wait_tail;
+	uint64_t *cache_places;
+	uint8_t *cache_data;
 	void *buffers[STORE_BUFFER_COUNT];
 	uint32_t buffer_count;
 
@@ -315,6 +320,9 @@ int recovery_run(struct store *s, struct store_refusal *refusal);
 /* read.c */
 int read_init(struct store *s);
 void read_release(struct store *s);
+/* Remember new blocks: an overwrite of a part will want them again soon. */
+void read_cache_fill(struct store *s, uint64_t place, const void *data,
+	uint32_t block_count);
 /* Go on with reads that the device did not take; true when some still wait. */
 bool read_poll(struct store *s);
 /* End reads that the device will never answer. */
