@@ -54,19 +54,31 @@ static void fault_work(struct world *w, uint64_t *state)
 	(void)h_drain(w);
 }
 
-static bool fault_at(enum fault fault, unsigned nth)
+struct shape {
+	uint32_t segment_bytes;
+	uint32_t slots;
+	uint32_t prefill;
+};
+
+static const struct shape roomy = {SEG, 16, 40};
+static const struct shape tight = {2 * SEG, 95, 220}; /* the cleaner is at work */
+
+static uint64_t cleaned_bytes;
+
+static bool fault_at(enum fault fault, const struct shape *shape, unsigned nth)
 {
 	struct world w;
 	uint64_t state = 99;
+	struct store_stats st;
 	bool fired;
 	int rc;
 
-	h_init(&w, 28 * SEG, SEG, 99);
-	w.slots = 16;
+	h_init(&w, 28 * shape->segment_bytes, shape->segment_bytes, 99);
+	w.slots = shape->slots;
 	w.blocks_max = 6;
 	cr_assert_eq(h_format(&w), 0);
 	cr_assert_eq(h_open(&w), 0, "%s", w.refusal.text);
-	cr_assert_eq(h_run(&w, 40, &state), 0);
+	cr_assert_eq(h_run(&w, shape->prefill, &state), 0);
 	h_crash(&w);
 	fault_arm(&w, fault, nth);
 	rc = h_open(&w);
@@ -88,6 +100,8 @@ static bool fault_at(enum fault fault, unsigned nth)
 	w.acked_count = w.step_count;
 	fault_work(&w, &state);
 	fired = fault_disarm(&w, fault);
+	store_stats(w.store, &st);
+	cleaned_bytes = st.cleaned_bytes;
 	if (!store_error(w.store)) {
 		cr_assert_eq(h_run(&w, 20, &state), 0);
 		cr_assert_eq(h_drain(&w), 0);
@@ -103,27 +117,41 @@ static bool fault_at(enum fault fault, unsigned nth)
 	return fired;
 }
 
-static void fault_matrix(enum fault fault, const char *name)
+/* Every one up to 400, then in steps, so that it ends in our time. */
+static void fault_matrix(enum fault fault, const struct shape *shape, const char *name)
 {
 	unsigned nth = 1;
+	unsigned runs = 0;
 
-	while (fault_at(fault, nth))
-		nth++;
-	fprintf(stderr, "fault matrix: %s, %u faults\n", name, nth - 1);
-	cr_assert_gt(nth, 50);
+	for (; fault_at(fault, shape, nth); nth += nth < 400 ? 1 : shape == &tight ? 41 : 7)
+		runs++;
+	fprintf(stderr, "fault matrix: %s, %u of %u faults, cleaned %llu KiB\n", name, runs,
+		nth - 1, (unsigned long long)cleaned_bytes >> 10);
+	cr_assert_gt(runs, 50);
+	cr_assert(shape != &tight || cleaned_bytes > 0);
 }
 
 Test(store_fault, every_io)
 {
-	fault_matrix(FAULT_IO, "I/O");
+	fault_matrix(FAULT_IO, &roomy, "I/O");
 }
-
+Test(store_fault, every_io_tight)
+{
+	fault_matrix(FAULT_IO, &tight, "I/O, tight");
+}
 Test(store_fault, every_index_call)
 {
-	fault_matrix(FAULT_KV, "index");
+	fault_matrix(FAULT_KV, &roomy, "index");
 }
-
+Test(store_fault, every_index_call_tight)
+{
+	fault_matrix(FAULT_KV, &tight, "index, tight");
+}
 Test(store_fault, every_allocation)
 {
-	fault_matrix(FAULT_MEM, "allocation");
+	fault_matrix(FAULT_MEM, &roomy, "allocation");
+}
+Test(store_fault, every_allocation_tight)
+{
+	fault_matrix(FAULT_MEM, &tight, "allocation, tight");
 }
