@@ -27,6 +27,8 @@
 #include "core/wfsd/router.h"
 
 #define SPIN_US          200u
+#define CROWDED_US       150u   /* a yield that long: others need the core */
+#define NO_SPIN_US       20000u /* then sleep at once for a while */
 #define SLEEP_MAX_US     10000000u
 #define STATS_US         1000000u
 #define RING_ENTRIES     1024u
@@ -60,6 +62,7 @@ struct reactor {
 	_Atomic(const struct map *) new_map;
 	atomic_bool stopping;
 	uint64_t stats_us;
+	uint64_t no_spin_until_us;
 	bool failed;
 	bool checkpointed;
 };
@@ -484,6 +487,21 @@ static void stop_cleanly(struct reactor *r)
 	}
 }
 
+/*
+ * Let others run. False: they ran so long that the core is not idle enough to spin on; a
+ * sleeper that is woken gets it sooner than one who yields.
+ */
+static bool give_way(struct reactor *r, uint64_t now)
+{
+	if (now < r->no_spin_until_us)
+		return false;
+	sched_yield();
+	if (env_now_us(r->env) - now < CROWDED_US)
+		return true;
+	r->no_spin_until_us = now + NO_SPIN_US;
+	return true;
+}
+
 void reactor_run(struct reactor *r)
 {
 	uint64_t busy_us = env_now_us(r->env);
@@ -500,11 +518,8 @@ void reactor_run(struct reactor *r)
 		map_take(r);
 		if (wait_us == 0)
 			continue;
-		if (now - busy_us < SPIN_US) {
-			if (work == 0)
-				sched_yield();
+		if (work > 0 || (now - busy_us < SPIN_US && give_way(r, now)))
 			continue;
-		}
 		sleep_for(r, wait_us);
 		busy_us = 0;
 	}

@@ -35,6 +35,7 @@ struct client {
 	_Atomic uint32_t event_users; /* threads about to write to event */
 	_Atomic bool dead;
 	bool may_spin;
+	_Atomic uint64_t no_spin_until_ns;
 	/* Copies of the header's fields, which nobody can change any more. */
 	uint32_t shard_count;
 	uint32_t bucket_count;

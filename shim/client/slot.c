@@ -4,7 +4,8 @@
  * Waiting is adaptive. Per kind of call the client keeps an estimate of how long replies
  * take; when that is short, and the machine has more than one CPU, it spins for SPIN_NS at
  * most before it sleeps on the slot's state, and gives way to whoever else wants the CPU
- * after each short round: a wake-up across CPUs costs more than most calls take. A sleep
+ * after each short round: a wake-up across CPUs costs more than most calls take. Where
+ * others then run for long, no CPU is idle, and it does not spin for a while. A sleep
  * makes every reply look slow, so that every PROBE_PERIOD-th call spins whatever the
  * estimate, and a good result is believed at once.
  *
@@ -22,6 +23,8 @@
 
 #define SPIN_NS        250000u
 #define SPIN_EXPECT_NS 500000u
+#define CROWDED_NS     150000u   /* a yield that long: others need the CPU */
+#define NO_SPIN_NS     20000000u /* then sleep at once for a while */
 #define PROBE_NS       100000u
 #define PROBE_PERIOD   64u
 #define POLL_NS        200000000u
@@ -237,9 +240,10 @@ static bool slot_done(struct shm_slot *s)
 static bool slot_spin(struct client *c, struct shm_slot *s, const struct call *call)
 {
 	uint32_t expect = atomic_load_explicit(expectation(c, call), memory_order_relaxed);
-	uint64_t until_ns = call->start_ns + SPIN_NS;
+	uint64_t until_ns = call->start_ns + SPIN_NS, now_ns = call->start_ns, before_ns;
 
-	if (!c->may_spin)
+	if (!c->may_spin ||
+		now_ns < atomic_load_explicit(&c->no_spin_until_ns, memory_order_relaxed))
 		return slot_done(s);
 	if (expect > SPIN_EXPECT_NS) {
 		if (atomic_fetch_add_explicit(&c->probe, 1, memory_order_relaxed) %
@@ -253,8 +257,13 @@ static bool slot_spin(struct client *c, struct shm_slot *s, const struct call *c
 				return true;
 			cpu_relax();
 		}
+		before_ns = client_now_ns();
 		sys_sched_yield();
-	} while (client_now_ns() < until_ns);
+		now_ns = client_now_ns();
+		if (now_ns - before_ns > CROWDED_NS)
+			atomic_store_explicit(&c->no_spin_until_ns, now_ns + NO_SPIN_NS,
+				memory_order_relaxed);
+	} while (now_ns < until_ns);
 	return slot_done(s);
 }
 
