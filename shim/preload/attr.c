@@ -261,6 +261,22 @@ struct xattr_call {
 	int flags;
 };
 
+/*
+ * ACLs, labels and file capabilities are not enforced here, so they are not stored either:
+ * programs then ask once per device instead of once per file.
+ */
+static bool xattr_declined(const char *name)
+{
+	static const char *const names[] = {"system.posix_acl_access",
+		"system.posix_acl_default", "system.nfs4_acl", "security.selinux",
+		"security.capability", "security.SMACK64"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
 static ssize_t xattr_run(
 	struct client *c, struct where *w, bool follow, const struct xattr_call *x)
 {
@@ -268,6 +284,8 @@ static ssize_t xattr_run(
 
 	if (!name_size || name_size > WFS_XATTR_NAME_MAX)
 		return -ERANGE;
+	if (x->name && xattr_declined(x->name))
+		return -EOPNOTSUPP;
 	if (x->op == XATTR_SET && x->size > WFS_XATTR_SIZE_MAX)
 		return -E2BIG;
 	switch (x->op) {

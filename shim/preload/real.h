@@ -40,7 +40,7 @@
 	X(canonicalize_file_name) X(mkostemps) X(mkdtemp) X(mktemp)                            \
 	X(fopen) X(fdopen) X(freopen) X(popen) X(system) X(daemon) X(forkpty)                  \
 	X(fork) X(clone) X(execve) X(execveat) X(fexecve) X(posix_spawn) X(posix_spawnp)       \
-	X(mmap) X(munmap) X(mremap) X(msync) X(mprotect) X(madvise) X(dlopen) X(dlmopen)       \
+	X(mmap) X(munmap) X(mremap) X(msync) X(mprotect) X(madvise) X(dlopen)       \
 	X(ftw) X(nftw) X(fts_open) X(fts_read) X(fts_children) X(fts_set) X(fts_close)         \
 	X(inotify_add_watch) X(name_to_handle_at) X(sendmsg) X(recvmsg) X(recvmmsg)            \
 	X(setuid) X(setgid) X(seteuid) X(setegid) X(setreuid) X(setregid) X(setresuid)         \

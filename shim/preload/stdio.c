@@ -337,7 +337,7 @@ static FILE *WFS_USED wfs_freopen(const char *path, const char *text, FILE *fp)
 		path = self;
 		(void)fflush(fp);
 	}
-	fd = wfs_openat_mode(AT_FDCWD, path, mode.flags & ~O_CREAT * here, 0666);
+	fd = wfs_openat_mode(AT_FDCWD, path, here ? mode.flags & ~O_CREAT : mode.flags, 0666);
 	saved = errno;
 	fp = freopen_local("/dev/null", mode.text, fp);
 	if (!fp || fd < 0) {
