@@ -48,8 +48,8 @@ void fabric_close(struct fabric *f);
 /* Address of a host, by number or name. -EINVAL: not one. May ask the resolver. */
 int fabric_resolve(const char *host, uint16_t port, struct sockaddr_in *addr_out);
 /* No traffic yet. -ENOMEM. */
-int fabric_peer_insert(struct fabric *f, const struct sockaddr_in *addr,
-	fabric_peer *peer_out);
+int fabric_peer_insert(
+	struct fabric *f, const struct sockaddr_in *addr, fabric_peer *peer_out);
 void fabric_peer_remove(struct fabric *f, fabric_peer peer);
 
 /* Exposed memory gets a fresh random key. -ENOMEM, or the provider's errno. */
@@ -59,8 +59,8 @@ int fabric_region_open(struct fabric *f, void *memory, size_t size_bytes,
 void fabric_region_close(struct fabric_region *region);
 
 /* All: 0, -EAGAIN (not taken), or a negative errno (not taken). */
-int fabric_recv(struct fabric *f, struct fabric_op *op, void *buf, size_t size_bytes,
-	void *desc);
+int fabric_recv(
+	struct fabric *f, struct fabric_op *op, void *buf, size_t size_bytes, void *desc);
 int fabric_send(struct fabric *f, struct fabric_op *op, fabric_peer peer, const void *buf,
 	size_t size_bytes, void *desc);
 struct fabric_target {

@@ -40,10 +40,10 @@
 
 #include "core/base/mem.h"
 
-#define CQ_SIZE      8192u
-#define CQ_BATCH     32u
-#define FD_SCAN_MAX  65536
-#define KEY_TRIES    8
+#define CQ_SIZE     8192u
+#define CQ_BATCH    32u
+#define FD_SCAN_MAX 65536
+#define KEY_TRIES   8
 
 _Static_assert(sizeof(((struct fabric_op *)0)->provider) == sizeof(struct fi_context2),
 	"scratch");
@@ -62,7 +62,8 @@ struct fabric {
 	struct fi_cq_msg_entry stash;
 };
 
-/* --- keeping libfabric's hands off the process --------------------------------------- */
+/* --- keeping libfabric's hands off the process ---------------------------------------
+ */
 
 static const int guarded_signals[] = {SIGINT, SIGTERM, SIGSEGV, SIGBUS, SIGABRT, SIGILL};
 #define GUARDED_COUNT (sizeof(guarded_signals) / sizeof(guarded_signals[0]))
@@ -90,8 +91,10 @@ static bool is_foreign_handler(const struct sigaction *action)
 
 	if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN)
 		return false;
-	return dladdr((void *)(uintptr_t)action->sa_handler, &object) && object.dli_fname &&
-		(strstr(object.dli_fname, "infinipath") || strstr(object.dli_fname, "psm"));
+	return dladdr((void *)(uintptr_t)action->sa_handler, &object) &&
+	       object.dli_fname &&
+	       (strstr(object.dli_fname, "infinipath") ||
+		       strstr(object.dli_fname, "psm"));
 }
 
 static int getinfo_guarded(const char *host, const char *service, struct fi_info *hints,
@@ -139,8 +142,8 @@ static void fds_close_on_exec(const struct fd_set_seen *seen)
 
 /* --- opening ------------------------------------------------------------------------ */
 
-static int find_provider(struct fabric *f, const char *provider, const char *host,
-	uint16_t port)
+static int find_provider(
+	struct fabric *f, const char *provider, const char *host, uint16_t port)
 {
 	struct fi_info *hints = fi_allocinfo();
 	char service[8];
@@ -269,8 +272,8 @@ int fabric_resolve(const char *host, uint16_t port, struct sockaddr_in *addr_out
 	return 0;
 }
 
-int fabric_peer_insert(struct fabric *f, const struct sockaddr_in *addr,
-	fabric_peer *peer_out)
+int fabric_peer_insert(
+	struct fabric *f, const struct sockaddr_in *addr, fabric_peer *peer_out)
 {
 	fi_addr_t peer = FI_ADDR_UNSPEC;
 
@@ -329,8 +332,8 @@ void fabric_region_close(struct fabric_region *region)
 
 /* --- operations --------------------------------------------------------------------- */
 
-int fabric_recv(struct fabric *f, struct fabric_op *op, void *buf, size_t size_bytes,
-	void *desc)
+int fabric_recv(
+	struct fabric *f, struct fabric_op *op, void *buf, size_t size_bytes, void *desc)
 {
 	return (int)fi_recv(f->ep, buf, size_bytes, desc, FI_ADDR_UNSPEC, op);
 }
@@ -344,8 +347,8 @@ int fabric_send(struct fabric *f, struct fabric_op *op, fabric_peer peer, const 
 int fabric_read(struct fabric *f, struct fabric_op *op, const struct fabric_target *from,
 	void *buf, size_t size_bytes, void *desc)
 {
-	return (int)fi_read(f->ep, buf, size_bytes, desc, from->peer, from->addr, from->key,
-		op);
+	return (int)fi_read(
+		f->ep, buf, size_bytes, desc, from->peer, from->addr, from->key, op);
 }
 
 int fabric_write(struct fabric *f, struct fabric_op *op, const struct fabric_target *to,

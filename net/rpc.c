@@ -85,8 +85,8 @@ static int bulks_init(struct rpc *rpc)
 		rpc->bulks[i].bytes = rpc->bulk_memory + (size_t)i * WIRE_DATA_MAX;
 		list_push_back(&rpc->bulk_free, &rpc->bulks[i].link);
 	}
-	return fabric_region_open(rpc->fabric, rpc->bulk_memory, size, FABRIC_LOCAL,
-		&rpc->bulk_region);
+	return fabric_region_open(
+		rpc->fabric, rpc->bulk_memory, size, FABRIC_LOCAL, &rpc->bulk_region);
 }
 
 struct bulk *bulk_take(struct rpc *rpc, struct peer *peer)
@@ -159,7 +159,7 @@ int rpc_peer_set(struct rpc *rpc, uint32_t shard, const char *host, uint16_t por
 		peer->shard = shard;
 		rpc->peers[shard] = peer;
 	} else if (peer->addr.sin_addr.s_addr != addr.sin_addr.s_addr ||
-		peer->addr.sin_port != addr.sin_port) {
+		   peer->addr.sin_port != addr.sin_port) {
 		peer_lost(rpc, peer);
 	}
 	peer->addr = addr;
@@ -220,8 +220,8 @@ static int message_try(struct rpc *rpc, struct peer *peer, struct message *m)
 	rc = peer_address(rpc, peer, &to);
 	if (rc)
 		return rc;
-	rc = fabric_send(rpc->fabric, &m->op, to, m->bytes, m->size_bytes,
-		m->pool->region.desc);
+	rc = fabric_send(
+		rpc->fabric, &m->op, to, m->bytes, m->size_bytes, m->pool->region.desc);
 	if (rc == 0) {
 		peer->send_count++;
 		if (m->call_id)
@@ -253,8 +253,8 @@ void message_send(struct rpc *rpc, struct peer *peer, struct message *m)
 		peer->retry_us = 0;
 		list_push_back(&rpc->busy, &peer->busy);
 	}
-	/* An error other than EAGAIN is tried again like it: a refused connection that was
-	 * noticed at once is no different from one noticed later. */
+	/* An error other than EAGAIN is tried again like it: a refused connection that
+	 * was noticed at once is no different from one noticed later. */
 	list_push_back(&peer->waiting, &m->link);
 }
 
@@ -348,8 +348,8 @@ out:
 static void lists_init(struct rpc *rpc)
 {
 	struct list *lists[] = {&rpc->small.free, &rpc->large.free, &rpc->rx.free,
-		&rpc->bulk_free, &rpc->busy, &rpc->asked, &rpc->call_free, &rpc->call_timers,
-		&rpc->call_wait, &rpc->call_early, &rpc->call_refused,
+		&rpc->bulk_free, &rpc->busy, &rpc->asked, &rpc->call_free,
+		&rpc->call_timers, &rpc->call_wait, &rpc->call_early, &rpc->call_refused,
 		&rpc->incoming_free, &rpc->incoming_wait};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
@@ -400,13 +400,14 @@ int rpc_new(const struct rpc_options *opt, struct rpc **rpc_out)
 	server_init(rpc);
 	rc = fabric_open(opt->env, opt->provider, opt->host, opt->port, &rpc->fabric);
 	if (rc == 0)
-		rc = pool_init(rpc, &rpc->small, RPC_SMALL_COUNT, RPC_SMALL_MAX, message_sent);
+		rc = pool_init(
+			rpc, &rpc->small, RPC_SMALL_COUNT, RPC_SMALL_MAX, message_sent);
 	if (rc == 0)
 		rc = pool_init(rpc, &rpc->large, RPC_LARGE_COUNT, WIRE_MESSAGE_MAX,
 			message_sent);
 	if (rc == 0)
-		rc = pool_init(rpc, &rpc->rx, RPC_RX_COUNT, WIRE_MESSAGE_MAX,
-			message_received);
+		rc = pool_init(
+			rpc, &rpc->rx, RPC_RX_COUNT, WIRE_MESSAGE_MAX, message_received);
 	if (rc == 0)
 		rc = bulks_init(rpc);
 	if (rc)
@@ -436,7 +437,7 @@ int rpc_wait_fd(struct rpc *rpc)
 bool rpc_may_sleep(struct rpc *rpc)
 {
 	return list_empty(&rpc->call_early) && list_empty(&rpc->call_refused) &&
-		fabric_may_sleep(rpc->fabric);
+	       fabric_may_sleep(rpc->fabric);
 }
 
 static uint64_t next_us(const struct rpc *rpc)
@@ -466,8 +467,8 @@ unsigned rpc_poll(struct rpc *rpc, uint64_t *next_us_out)
 	rpc->now_us = env_now_us(rpc->env);
 	count = fabric_poll(rpc->fabric, RPC_POLL_BATCH);
 	rx_post(rpc);
-	list_for_each(it, tmp, &rpc->busy)
-		count += peer_pump(rpc, container_of(it, struct peer, busy));
+	list_for_each(it, tmp, &rpc->busy) count +=
+		peer_pump(rpc, container_of(it, struct peer, busy));
 	count += server_poll(rpc);
 	probe_poll(rpc);
 	count += client_poll(rpc);

@@ -105,7 +105,8 @@ static void call_fail_early(struct rpc *rpc, struct call *call, int status)
 static size_t request_size(const struct rpc_call *user)
 {
 	return sizeof(struct wire_head) + user->cred->group_count * sizeof(le32) +
-		user->body_size + (user->data_size <= WIRE_INLINE_MAX ? user->data_size : 0);
+	       user->body_size +
+	       (user->data_size <= WIRE_INLINE_MAX ? user->data_size : 0);
 }
 
 /* The server's side needs RPC_REQUESTS_MAX large messages for its replies. */
@@ -113,10 +114,12 @@ static struct message *request_message(struct rpc *rpc, size_t size)
 {
 	if (size <= RPC_SMALL_MAX)
 		return message_take(&rpc->small);
-	return rpc->large.free_count > RPC_REQUESTS_MAX ? message_take(&rpc->large) : NULL;
+	return rpc->large.free_count > RPC_REQUESTS_MAX ? message_take(&rpc->large)
+							: NULL;
 }
 
-static void request_build(struct rpc *rpc, struct call *call, const struct wire_head *extra)
+static void request_build(
+	struct rpc *rpc, struct call *call, const struct wire_head *extra)
 {
 	const struct rpc_call *user = call->user;
 	struct message *m = call->message;
@@ -131,7 +134,8 @@ static void request_build(struct rpc *rpc, struct call *call, const struct wire_
 	head.cluster = le64_put(rpc->opt.cluster);
 	head.request = le64_put(call->id);
 	head.bucket = le16_put(user->bucket);
-	head.flags = le16_put((user->flags & HEAD_TO_SHARD) | (is_inline ? HEAD_INLINE : 0));
+	head.flags =
+		le16_put((user->flags & HEAD_TO_SHARD) | (is_inline ? HEAD_INLINE : 0));
 	head.session = le64_put(user->session);
 	head.seq = le32_put(user->seq);
 	head.slot = le16_put(user->slot);
@@ -210,7 +214,8 @@ static void assert_valid(const struct rpc_call *user)
 	assert(user->body_size <= WIRE_BODY_MAX && user->data_size <= WIRE_DATA_MAX);
 	assert(user->reply_data_max <= WIRE_DATA_MAX);
 	assert(user->cred->group_count <= WFS_GROUPS_MAX);
-	assert(user->data_size <= WIRE_INLINE_MAX || user->reply_data_max <= WIRE_INLINE_MAX);
+	assert(user->data_size <= WIRE_INLINE_MAX ||
+		user->reply_data_max <= WIRE_INLINE_MAX);
 }
 
 void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *user, uint64_t map_epoch,
@@ -283,8 +288,8 @@ void client_peer_dead(struct rpc *rpc, struct peer *peer)
 	}
 }
 
-static bool reply_fits(const struct call *call, const struct wire_head *head,
-	const void *body)
+static bool reply_fits(
+	const struct call *call, const struct wire_head *head, const void *body)
 {
 	uint32_t data_size = le32_get(head->data_size);
 	bool is_inline = le16_get(head->flags) & HEAD_INLINE;
@@ -294,7 +299,7 @@ static bool reply_fits(const struct call *call, const struct wire_head *head,
 	if (data_size > 0 && !is_inline && !call->bulk)
 		return false;
 	return le32_get(head->status) != 0 ||
-		wire_body_check(call->op, body, le32_get(head->body_size), true) == 0;
+	       wire_body_check(call->op, body, le32_get(head->body_size), true) == 0;
 }
 
 void client_reply(struct rpc *rpc, const struct wire_head *head, struct message *rx)
@@ -396,9 +401,11 @@ uint64_t client_next_us(const struct rpc *rpc)
 void client_shutdown(struct rpc *rpc)
 {
 	while (!list_empty(&rpc->call_timers))
-		call_fail(rpc, list_first(&rpc->call_timers, struct call, link), -ESHUTDOWN);
+		call_fail(rpc, list_first(&rpc->call_timers, struct call, link),
+			-ESHUTDOWN);
 	while (!list_empty(&rpc->call_refused)) {
-		struct rpc_call *user = list_first(&rpc->call_refused, struct rpc_call, link);
+		struct rpc_call *user =
+			list_first(&rpc->call_refused, struct rpc_call, link);
 		list_remove(&user->link);
 		user->done(user, -ESHUTDOWN, NULL, 0, 0);
 	}

@@ -16,20 +16,20 @@
 #include "net/fabric.h"
 #include "net/rpc.h"
 
-#define RPC_SMALL_MAX       1024u
-#define RPC_SMALL_COUNT     RPC_CALLS_MAX
-#define RPC_LARGE_COUNT     (RPC_REQUESTS_MAX + 1024u)
-#define RPC_RX_POSTED       256u
-#define RPC_RX_COUNT        (RPC_RX_POSTED + RPC_REQUESTS_MAX)
-#define RPC_BULK_COUNT      64u
-#define RPC_BULK_PER_PEER   (RPC_BULK_COUNT / 4)
-#define RPC_SENDS_PER_PEER  192u
-#define RPC_POLL_BATCH      64u
-#define RPC_RETRY_US_MAX    50000u
-#define RPC_QUARANTINE_US   (15u * 60 * 1000000u)
-#define RPC_IDLE_US         1000000u
-#define RPC_WAIT_RETRY_US   100u
-#define RPC_PROBE_TICK_US   50000u
+#define RPC_SMALL_MAX      1024u
+#define RPC_SMALL_COUNT    RPC_CALLS_MAX
+#define RPC_LARGE_COUNT    (RPC_REQUESTS_MAX + 1024u)
+#define RPC_RX_POSTED      256u
+#define RPC_RX_COUNT       (RPC_RX_POSTED + RPC_REQUESTS_MAX)
+#define RPC_BULK_COUNT     64u
+#define RPC_BULK_PER_PEER  (RPC_BULK_COUNT / 4)
+#define RPC_SENDS_PER_PEER 192u
+#define RPC_POLL_BATCH     64u
+#define RPC_RETRY_US_MAX   50000u
+#define RPC_QUARANTINE_US  (15u * 60 * 1000000u)
+#define RPC_IDLE_US        1000000u
+#define RPC_WAIT_RETRY_US  100u
+#define RPC_PROBE_TICK_US  50000u
 
 struct pool;
 

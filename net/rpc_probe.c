@@ -82,7 +82,7 @@ void probe_poll(struct rpc *rpc)
 		if (peer->probe_fd >= 0)
 			probe_look(rpc, peer);
 		else if (peer->probe_us <= rpc->now_us &&
-			rpc->now_us - peer->heard_us > PROBE_AFTER_US)
+			 rpc->now_us - peer->heard_us > PROBE_AFTER_US)
 			probe_begin(rpc, peer);
 	}
 }

@@ -22,8 +22,8 @@
 #include "core/base/mem.h"
 #include "net/rpc_impl.h"
 
-#define REPLY_DATA_AT   (sizeof(struct wire_head) + WIRE_BODY_MAX)
-#define TIMEOUT_MS_MAX  3600000u
+#define REPLY_DATA_AT  (sizeof(struct wire_head) + WIRE_BODY_MAX)
+#define TIMEOUT_MS_MAX 3600000u
 
 _Static_assert(REPLY_DATA_AT + WIRE_INLINE_MAX <= WIRE_MESSAGE_MAX, "room for a reply");
 _Static_assert(REPLY_DATA_AT % 8 == 0, "aligned");
@@ -72,8 +72,8 @@ struct reply {
 	uint64_t expires_us;
 };
 
-static void reply_send(struct rpc *rpc, struct peer *peer, struct message *m,
-	const struct reply *r)
+static void reply_send(
+	struct rpc *rpc, struct peer *peer, struct message *m, const struct reply *r)
 {
 	struct wire_head head = {
 		.magic = le32_put(WIRE_MAGIC),
@@ -91,15 +91,15 @@ static void reply_send(struct rpc *rpc, struct peer *peer, struct message *m,
 
 	memcpy(m->bytes, &head, sizeof(head));
 	m->size_bytes = (uint32_t)sizeof(head) + r->body_size +
-		(r->flags & HEAD_INLINE ? r->data_size : 0);
+			(r->flags & HEAD_INLINE ? r->data_size : 0);
 	m->expires_us = r->expires_us;
 	wire_message_seal(m->bytes, m->size_bytes);
 	message_send(rpc, peer, m);
 }
 
 /* An answer to a message that did not become a request. */
-static void refuse(struct rpc *rpc, const struct wire_head *head, struct peer *peer,
-	int status)
+static void refuse(
+	struct rpc *rpc, const struct wire_head *head, struct peer *peer, int status)
 {
 	const struct reply r = {
 		.op = le16_get(head->op),
@@ -165,7 +165,8 @@ static void incoming_done(struct request *req, int status)
 
 static bool incoming_needs_bulk(const struct incoming *in)
 {
-	return !in->bulk && ((in->req.data_size > 0 && !in->req.data) || !in->req.reply_data);
+	return !in->bulk &&
+	       ((in->req.data_size > 0 && !in->req.data) || !in->req.reply_data);
 }
 
 static void incoming_handle(struct incoming *in)
@@ -280,7 +281,8 @@ unsigned server_poll(struct rpc *rpc)
 
 /* --- arriving ----------------------------------------------------------------------- */
 
-/* The body where structs with 8-byte fields may lie: an odd number of groups shifts it. */
+/* The body where structs with 8-byte fields may lie: an odd number of groups shifts it.
+ */
 static uint8_t *body_align(struct message *rx, const struct wire_head *head)
 {
 	size_t groups = le16_get(head->group_count);
@@ -309,7 +311,8 @@ static void request_fill(struct incoming *in, const struct wire_head *head)
 	req->session = le64_get(head->session);
 	if (timeout_ms > TIMEOUT_MS_MAX)
 		timeout_ms = TIMEOUT_MS_MAX;
-	req->deadline_us = in->rpc->now_us + (uint64_t)(timeout_ms ? timeout_ms : 1) * 1000;
+	req->deadline_us =
+		in->rpc->now_us + (uint64_t)(timeout_ms ? timeout_ms : 1) * 1000;
 	req->cred.uid = le32_get(head->uid);
 	req->cred.gid = le32_get(head->gid);
 	req->cred.group_count = le16_get(head->group_count);
@@ -343,7 +346,8 @@ static int request_check(const struct wire_head *head, const struct message *rx)
 	if (le32_get(head->data_size) > WIRE_INLINE_MAX &&
 		le32_get(head->data_max) > WIRE_INLINE_MAX)
 		return -EINVAL;
-	return wire_body_check(le16_get(head->op), body, le32_get(head->body_size), false);
+	return wire_body_check(
+		le16_get(head->op), body, le32_get(head->body_size), false);
 }
 
 bool server_request(struct rpc *rpc, const struct wire_head *head, struct message *rx)

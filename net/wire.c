@@ -18,14 +18,14 @@
 
 enum tail {
 	TAIL_NONE,
-	TAIL_PATH,    /* fixed part begins with wire_path; a path, no extra */
-	TAIL_TARGET,  /* a path and a symlink target */
-	TAIL_XATTR,   /* a path and an xattr name */
-	TAIL_RENAME,  /* two names */
-	TAIL_NAME,    /* one name */
-	TAIL_KEY,     /* key_size bytes */
-	TAIL_PART,    /* anything, at least a byte */
-	TAIL_WALKED,  /* fixed part is wire_walk_reply; its symlink target */
+	TAIL_PATH,   /* fixed part begins with wire_path; a path, no extra */
+	TAIL_TARGET, /* a path and a symlink target */
+	TAIL_XATTR,  /* a path and an xattr name */
+	TAIL_RENAME, /* two names */
+	TAIL_NAME,   /* one name */
+	TAIL_KEY,    /* key_size bytes */
+	TAIL_PART,   /* anything, at least a byte */
+	TAIL_WALKED, /* fixed part is wire_walk_reply; its symlink target */
 };
 
 struct body_rule {
@@ -65,7 +65,7 @@ static bool setattr_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return !(le32_get(b.mask) & ~SETATTR_MASK) && le32_get(b.mode) <= MODE_MASK &&
-		le32_get(b.by_fd) <= 1 && le32_get(b.reserved) == 0;
+	       le32_get(b.by_fd) <= 1 && le32_get(b.reserved) == 0;
 }
 
 static bool mknod_ok(uint16_t op, const uint8_t *fixed)
@@ -102,7 +102,7 @@ static bool rename_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return le64_get(b.from_dir) && le64_get(b.to_dir) &&
-		!(le32_get(b.flags) & ~RENAME_FLAGS);
+	       !(le32_get(b.flags) & ~RENAME_FLAGS);
 }
 
 static bool ino_ok(uint16_t op, const uint8_t *fixed)
@@ -128,7 +128,7 @@ static bool io_ok(uint16_t op, const uint8_t *fixed)
 	if (op == OP_READ && le32_get(b.flags))
 		return false;
 	return le32_get(b.length) <= WIRE_DATA_MAX &&
-		le64_get(b.offset) % WFS_CHUNK_SIZE + le32_get(b.length) <= WFS_CHUNK_SIZE;
+	       le64_get(b.offset) % WFS_CHUNK_SIZE + le32_get(b.length) <= WFS_CHUNK_SIZE;
 }
 
 static bool io_reply_ok(uint16_t op, const uint8_t *fixed)
@@ -193,7 +193,7 @@ static bool txn_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return le64_get(b.txid) != 0 && b.outcome <= TXN_ABORT &&
-		is_zero(b.reserved, sizeof(b.reserved));
+	       is_zero(b.reserved, sizeof(b.reserved));
 }
 
 static bool purge_ok(uint16_t op, const uint8_t *fixed)
@@ -203,7 +203,7 @@ static bool purge_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return le64_get(b.ino) != 0 && le32_get(b.keep_bytes) <= WFS_CHUNK_SIZE &&
-		b.forget <= 1 && is_zero(b.reserved, sizeof(b.reserved));
+	       b.forget <= 1 && is_zero(b.reserved, sizeof(b.reserved));
 }
 
 static bool walked_ok(uint16_t op, const uint8_t *fixed)
@@ -213,16 +213,29 @@ static bool walked_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return b.end <= WIRE_WALK_END_MAX &&
-		b.flags <= (WIRE_WALK_MUST_BE_DIR | WIRE_WALK_HAS_ATTR | WIRE_WALK_CREATED) &&
-		le32_get(b.consumed) <= WFS_PATH_MAX &&
-		le32_get(b.name_at) <= WFS_PATH_MAX &&
-		le32_get(b.name_size) <= WFS_PATH_MAX - le32_get(b.name_at);
+	       b.flags <=
+		       (WIRE_WALK_MUST_BE_DIR | WIRE_WALK_HAS_ATTR | WIRE_WALK_CREATED) &&
+	       le32_get(b.consumed) <= WFS_PATH_MAX &&
+	       le32_get(b.name_at) <= WFS_PATH_MAX &&
+	       le32_get(b.name_size) <= WFS_PATH_MAX - le32_get(b.name_at);
 }
 
-#define NOTHING {0, TAIL_NONE, false, NULL}
-#define WALKED  {sizeof(struct wire_walk_reply), TAIL_WALKED, false, walked_ok}
-#define PATH(type, tail, ok) {sizeof(struct type), tail, false, ok}
-#define FIXED(type, ok)      {sizeof(struct type), TAIL_NONE, false, ok}
+#define NOTHING                                                                          \
+	{                                                                                \
+		0, TAIL_NONE, false, NULL                                                \
+	}
+#define WALKED                                                                           \
+	{                                                                                \
+		sizeof(struct wire_walk_reply), TAIL_WALKED, false, walked_ok            \
+	}
+#define PATH(type, tail, ok)                                                             \
+	{                                                                                \
+		sizeof(struct type), tail, false, ok                                     \
+	}
+#define FIXED(type, ok)                                                                  \
+	{                                                                                \
+		sizeof(struct type), TAIL_NONE, false, ok                                \
+	}
 
 static const struct op_rule op_rules[OP_MAX] = {
 	[OP_PING] = {"ping", NOTHING, NOTHING},
@@ -239,7 +252,8 @@ static const struct op_rule op_rules[OP_MAX] = {
 	[OP_GETXATTR] = {"getxattr", PATH(wire_xattr, TAIL_XATTR, xattr_ok), WALKED},
 	[OP_SETXATTR] = {"setxattr", PATH(wire_xattr, TAIL_XATTR, xattr_ok), WALKED},
 	[OP_LISTXATTR] = {"listxattr", PATH(wire_xattr, TAIL_PATH, xattr_ok), WALKED},
-	[OP_REMOVEXATTR] = {"removexattr", PATH(wire_xattr, TAIL_XATTR, xattr_ok), WALKED},
+	[OP_REMOVEXATTR] = {"removexattr", PATH(wire_xattr, TAIL_XATTR, xattr_ok),
+		WALKED},
 	[OP_RENAME] = {"rename",
 		{sizeof(struct wire_rename), TAIL_RENAME, false, rename_ok}, NOTHING},
 	[OP_READDIR] = {"readdir", FIXED(wire_readdir, ino_ok),
@@ -249,7 +263,8 @@ static const struct op_rule op_rules[OP_MAX] = {
 	[OP_WRITE] = {"write", FIXED(wire_io, io_ok), FIXED(wire_io_reply, io_reply_ok)},
 	[OP_EXTEND] = {"extend", FIXED(wire_io, io_ok),
 		{sizeof(struct wire_io_reply), TAIL_NONE, true, io_reply_ok}},
-	[OP_APPEND] = {"append", FIXED(wire_io, io_ok), FIXED(wire_io_reply, io_reply_ok)},
+	[OP_APPEND] = {"append", FIXED(wire_io, io_ok),
+		FIXED(wire_io_reply, io_reply_ok)},
 	[OP_SHARD_STATS] = {"shard-stats", NOTHING, FIXED(wire_shard_stats, NULL)},
 	[OP_SESSION_END] = {"session-end", NOTHING, NOTHING},
 	[OP_SCAN] = {"scan", {sizeof(struct wire_scan), TAIL_KEY, false, scan_ok},
@@ -261,7 +276,8 @@ static const struct op_rule op_rules[OP_MAX] = {
 	[OP_PREPARE] = {"prepare", {sizeof(struct wire_txn), TAIL_PART, false, txn_ok},
 		FIXED(wire_ino, NULL)},
 	[OP_RESOLVE] = {"resolve", FIXED(wire_txn, txn_ok), NOTHING},
-	[OP_TXN_STATUS] = {"txn-status", FIXED(wire_txn, txn_ok), FIXED(wire_txn, txn_ok)},
+	[OP_TXN_STATUS] = {"txn-status", FIXED(wire_txn, txn_ok),
+		FIXED(wire_txn, txn_ok)},
 	[OP_RENAME_LOCK] = {"rename-lock", FIXED(wire_txn, txn_ok), NOTHING},
 	[OP_RENAME_UNLOCK] = {"rename-unlock", FIXED(wire_txn, txn_ok), NOTHING},
 	[OP_CHUNK_PURGE] = {"chunk-purge", FIXED(wire_purge, purge_ok), NOTHING},
@@ -282,11 +298,11 @@ const char *wire_op_name(uint16_t op)
 static bool name_ok(const uint8_t *name, size_t size)
 {
 	return size >= 1 && size <= WFS_NAME_MAX && !memchr(name, 0, size) &&
-		!memchr(name, '/', size);
+	       !memchr(name, '/', size);
 }
 
-static bool path_tail_ok(enum tail tail, const uint8_t *fixed, const uint8_t *rest,
-	size_t rest_size)
+static bool path_tail_ok(
+	enum tail tail, const uint8_t *fixed, const uint8_t *rest, size_t rest_size)
 {
 	struct wire_path p;
 	size_t path_size;
@@ -309,8 +325,8 @@ static bool path_tail_ok(enum tail tail, const uint8_t *fixed, const uint8_t *re
 	return path_size + extra_size == rest_size && !memchr(rest, 0, rest_size);
 }
 
-static bool tail_ok(enum tail tail, const uint8_t *fixed, const uint8_t *rest,
-	size_t rest_size)
+static bool tail_ok(
+	enum tail tail, const uint8_t *fixed, const uint8_t *rest, size_t rest_size)
 {
 	struct wire_rename rename;
 	struct wire_scan scan;
@@ -318,29 +334,25 @@ static bool tail_ok(enum tail tail, const uint8_t *fixed, const uint8_t *rest,
 	size_t from_size;
 
 	switch (tail) {
-	case TAIL_NONE:
-		return rest_size == 0;
+	case TAIL_NONE: return rest_size == 0;
 	case TAIL_PATH:
 	case TAIL_TARGET:
-	case TAIL_XATTR:
-		return path_tail_ok(tail, fixed, rest, rest_size);
+	case TAIL_XATTR: return path_tail_ok(tail, fixed, rest, rest_size);
 	case TAIL_RENAME:
 		memcpy(&rename, fixed, sizeof(rename));
 		from_size = le16_get(rename.from_size);
 		return from_size + le16_get(rename.to_size) == rest_size &&
-			name_ok(rest, from_size) &&
-			name_ok(rest + from_size, rest_size - from_size);
-	case TAIL_NAME:
-		return name_ok(rest, rest_size);
+		       name_ok(rest, from_size) &&
+		       name_ok(rest + from_size, rest_size - from_size);
+	case TAIL_NAME: return name_ok(rest, rest_size);
 	case TAIL_KEY:
 		memcpy(&scan, fixed, sizeof(scan));
 		return le16_get(scan.key_size) == rest_size;
-	case TAIL_PART:
-		return rest_size > 0;
+	case TAIL_PART: return rest_size > 0;
 	case TAIL_WALKED:
 		memcpy(&walked, fixed, sizeof(walked));
 		return le16_get(walked.target_size) == rest_size &&
-			rest_size <= WFS_SYMLINK_MAX && !memchr(rest, 0, rest_size);
+		       rest_size <= WFS_SYMLINK_MAX && !memchr(rest, 0, rest_size);
 	}
 	return false;
 }

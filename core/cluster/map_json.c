@@ -30,8 +30,8 @@ struct parse {
 	size_t reason_size;
 };
 
-__attribute__((format(printf, 2, 3))) static int refuse(struct parse *p,
-	const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int refuse(
+	struct parse *p, const char *format, ...)
 {
 	va_list args;
 
@@ -112,9 +112,10 @@ static json_t *nodes_json(const struct map *map)
 	json_t *array = json_array();
 
 	for (uint32_t i = 0; i < map->node_count; i++)
-		array = array_with(array,
-			json_pack("{sI ss ss}", "id", (json_int_t)map->nodes[i].id, "host",
-				map->nodes[i].host, "socket", map->nodes[i].socket));
+		array = array_with(
+			array, json_pack("{sI ss ss}", "id", (json_int_t)map->nodes[i].id,
+				       "host", map->nodes[i].host, "socket",
+				       map->nodes[i].socket));
 	return array;
 }
 
@@ -124,8 +125,9 @@ static json_t *shards_json(const struct map *map)
 
 	for (uint32_t i = 0; i < map->shard_count; i++)
 		array = array_with(array,
-			json_pack("{sI sI si}", "node", (json_int_t)map->shards[i].node, "index",
-				(json_int_t)map->shards[i].index, "port", (int)map->shards[i].port));
+			json_pack("{sI sI si}", "node", (json_int_t)map->shards[i].node,
+				"index", (json_int_t)map->shards[i].index, "port",
+				(int)map->shards[i].port));
 	return array;
 }
 
@@ -134,9 +136,9 @@ static json_t *buckets_json(const struct map *map)
 	json_t *array = json_array();
 
 	for (uint32_t i = 0; i < map->bucket_count; i++)
-		array = array_with(array,
-			json_pack("[II]", (json_int_t)map->buckets[i].epoch,
-				(json_int_t)map->buckets[i].primary));
+		array = array_with(
+			array, json_pack("[II]", (json_int_t)map->buckets[i].epoch,
+				       (json_int_t)map->buckets[i].primary));
 	return array;
 }
 
@@ -147,9 +149,10 @@ static json_t *filesystems_json(const struct map *map)
 	for (uint32_t i = 0; i < map->filesystem_count; i++) {
 		char root[17];
 		snprintf(root, sizeof(root), "%016" PRIx64, map->filesystems[i].root);
-		array = array_with(array,
-			json_pack("{sI ss ss}", "fsid", (json_int_t)map->filesystems[i].fsid,
-				"name", map->filesystems[i].name, "root", root));
+		array = array_with(
+			array, json_pack("{sI ss ss}", "fsid",
+				       (json_int_t)map->filesystems[i].fsid, "name",
+				       map->filesystems[i].name, "root", root));
 	}
 	return array;
 }
@@ -162,10 +165,10 @@ char *map_to_json(const struct map *map)
 
 	uuid_text(map->uuid, uuid);
 	root = json_pack("{si sI ss ss ss sI so so so so}", "wfs_map", MAP_JSON_VERSION,
-		"epoch", (json_int_t)map->epoch, "uuid", uuid, "name", map->name, "provider",
-		map->provider, "timeout_ms", (json_int_t)map->timeout_ms, "nodes",
-		nodes_json(map), "shards", shards_json(map), "buckets", buckets_json(map),
-		"filesystems", filesystems_json(map));
+		"epoch", (json_int_t)map->epoch, "uuid", uuid, "name", map->name,
+		"provider", map->provider, "timeout_ms", (json_int_t)map->timeout_ms,
+		"nodes", nodes_json(map), "shards", shards_json(map), "buckets",
+		buckets_json(map), "filesystems", filesystems_json(map));
 	if (!root)
 		return NULL;
 	text = json_dumps(root, JSON_INDENT(1));
@@ -234,7 +237,8 @@ static int parse_nodes(struct parse *p, const json_t *array, struct map *map)
 		if (rc == 0)
 			rc = get_text(p, item, "host", node->host, sizeof(node->host));
 		if (rc == 0)
-			rc = get_text(p, item, "socket", node->socket, sizeof(node->socket));
+			rc = get_text(
+				p, item, "socket", node->socket, sizeof(node->socket));
 		if (rc)
 			return rc;
 		for (uint32_t j = 0; j < i; j++)
@@ -261,14 +265,16 @@ static int parse_shards(struct parse *p, const json_t *array, struct map *map)
 		if (port == 0)
 			return refuse(p, "shard %u has port 0", i);
 		if (!map_node_find(map, shard->node))
-			return refuse(p, "shard %u is of unknown node %u", i, shard->node);
+			return refuse(
+				p, "shard %u is of unknown node %u", i, shard->node);
 		for (uint32_t j = 0; j < i; j++)
 			if (map->shards[j].node == shard->node &&
 				(map->shards[j].index == shard->index ||
 					map->shards[j].port == shard->port))
 				return refuse(p,
-					"shards %u and %u of node %u have the same index or port", j,
-					i, shard->node);
+					"shards %u and %u of node %u have the same index "
+					"or port",
+					j, i, shard->node);
 	}
 	return 0;
 }
@@ -285,7 +291,8 @@ static int parse_buckets(struct parse *p, const json_t *array, struct map *map)
 			return refuse(p, "bucket %u is not [epoch, shard]", i);
 		if (json_integer_value(primary) < 0 ||
 			json_integer_value(primary) >= map->shard_count)
-			return refuse(p, "bucket %u is on a shard that does not exist", i);
+			return refuse(
+				p, "bucket %u is on a shard that does not exist", i);
 		map->buckets[i].epoch = (uint32_t)json_integer_value(epoch);
 		map->buckets[i].primary = (uint32_t)json_integer_value(primary);
 	}
@@ -308,12 +315,13 @@ static int parse_filesystems(struct parse *p, const json_t *array, struct map *m
 		if (!root || !hex64_parse(root, &fs->root))
 			return refuse(p, "root of %s is not 16 hex digits", fs->name);
 		if (fs->root && ino_bucket(fs->root) >= map->bucket_count)
-			return refuse(p, "root of %s is in a bucket that does not exist", fs->name);
+			return refuse(p, "root of %s is in a bucket that does not exist",
+				fs->name);
 		for (uint32_t j = 0; j < i; j++)
 			if (map->filesystems[j].fsid == fs->fsid ||
 				!strcmp(map->filesystems[j].name, fs->name))
-				return refuse(p, "filesystem %s (%u) is there twice", fs->name,
-					fs->fsid);
+				return refuse(p, "filesystem %s (%u) is there twice",
+					fs->name, fs->fsid);
 	}
 	return 0;
 }
@@ -352,8 +360,8 @@ static int parse_root(struct parse *p, const json_t *root, struct map **map_out)
 	int rc = get_number(p, root, "wfs_map", INT64_MAX, &version);
 
 	if (rc == 0 && version != MAP_JSON_VERSION)
-		rc = refuse(p, "map format %" PRIu64 " is not the %d this program reads", version,
-			MAP_JSON_VERSION);
+		rc = refuse(p, "map format %" PRIu64 " is not the %d this program reads",
+			version, MAP_JSON_VERSION);
 	if (rc == 0)
 		rc = get_array(p, root, "nodes", 1, MAP_NODES_MAX, &nodes);
 	if (rc == 0)
@@ -361,7 +369,8 @@ static int parse_root(struct parse *p, const json_t *root, struct map **map_out)
 	if (rc == 0)
 		rc = get_array(p, root, "buckets", 1, WFS_BUCKETS_MAX, &buckets);
 	if (rc == 0)
-		rc = get_array(p, root, "filesystems", 0, MAP_FILESYSTEMS_MAX, &filesystems);
+		rc = get_array(
+			p, root, "filesystems", 0, MAP_FILESYSTEMS_MAX, &filesystems);
 	if (rc)
 		return rc;
 	bucket_count = json_array_size(buckets);
@@ -390,8 +399,8 @@ static int parse_root(struct parse *p, const json_t *root, struct map **map_out)
 	return 0;
 }
 
-int map_from_json(const char *text, size_t size_bytes, struct map **map_out,
-	char *reason, size_t reason_size)
+int map_from_json(const char *text, size_t size_bytes, struct map **map_out, char *reason,
+	size_t reason_size)
 {
 	struct parse p = {reason, reason_size};
 	json_error_t error;

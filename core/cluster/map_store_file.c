@@ -38,8 +38,8 @@ static struct file_store *file_store_of(struct map_store *store)
 	return container_of(store, struct file_store, store);
 }
 
-__attribute__((format(printf, 3, 4))) static int fail(struct file_store *fs, int rc,
-	const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int fail(
+	struct file_store *fs, int rc, const char *format, ...)
 {
 	va_list args;
 
@@ -81,14 +81,15 @@ static int write_all(int fd, const char *text, size_t size)
 	return 0;
 }
 
-static int parse_file(struct file_store *fs, const char *text, size_t size,
-	struct map **map_out)
+static int parse_file(
+	struct file_store *fs, const char *text, size_t size, struct map **map_out)
 {
 	char why[160];
 	int rc = map_from_json(text, size, map_out, why, sizeof(why));
 
 	if (rc == -EUCLEAN)
-		return fail(fs, rc, "cluster map %s is damaged (%s): restore it from a copy",
+		return fail(fs, rc,
+			"cluster map %s is damaged (%s): restore it from a copy",
 			fs->path, why);
 	if (rc)
 		return fail(fs, rc, "cluster map %s: %s", fs->path, strerror(-rc));
@@ -105,19 +106,21 @@ static int file_load(struct map_store *store, struct map **map_out)
 
 	if (fd < 0 && errno == ENOENT)
 		return fail(fs, -ENOENT,
-			"no cluster map %s: create the cluster with wfsctl cluster create, "
+			"no cluster map %s: create the cluster with wfsctl cluster "
+			"create, "
 			"or check the path",
 			fs->path);
 	if (fd < 0)
-		return fail(fs, -errno, "cannot open cluster map %s: %s: check its permissions",
-			fs->path, strerror(errno));
+		return fail(fs, -errno,
+			"cannot open cluster map %s: %s: check its permissions", fs->path,
+			strerror(errno));
 	rc = fstat(fd, &st) < 0 ? -errno : 0;
 	if (rc == 0 && (!S_ISREG(st.st_mode) || st.st_size > MAP_FILE_MAX))
 		rc = -EUCLEAN;
 	if (rc) {
 		close(fd);
-		return fail(fs, rc, "cluster map %s is not a file of at most %u MiB", fs->path,
-			MAP_FILE_MAX >> 20);
+		return fail(fs, rc, "cluster map %s is not a file of at most %u MiB",
+			fs->path, MAP_FILE_MAX >> 20);
 	}
 	text = mem_alloc((size_t)st.st_size);
 	rc = text ? read_all(fd, text, (size_t)st.st_size) : -ENOMEM;
@@ -144,7 +147,8 @@ static int check_epoch(struct file_store *fs, const struct map *map)
 		map_free(stored);
 		if (rc)
 			return fail(fs, rc,
-				"%s holds the map of another cluster: choose another path",
+				"%s holds the map of another cluster: choose another "
+				"path",
 				fs->path);
 	}
 	if (epoch + 1 != map->epoch)
@@ -174,7 +178,8 @@ static int replace_file(struct file_store *fs, const char *text, size_t size)
 	int rc;
 
 	if (fd < 0)
-		return fail(fs, -errno, "cannot make %s: %s: check the directory and its owner",
+		return fail(fs, -errno,
+			"cannot make %s: %s: check the directory and its owner",
 			fs->path_new, strerror(errno));
 	rc = write_all(fd, text, size);
 	if (rc == 0 && fsync(fd) < 0)
@@ -191,7 +196,8 @@ static int replace_file(struct file_store *fs, const char *text, size_t size)
 	rc = sync_directory(fs);
 	if (rc)
 		return fail(fs, rc,
-			"cluster map %s is written but its directory cannot be synced: %s: "
+			"cluster map %s is written but its directory cannot be synced: "
+			"%s: "
 			"read the map again before the next change",
 			fs->path, strerror(-rc));
 	return 0;
@@ -203,7 +209,8 @@ static int lock_file(struct file_store *fs, int *fd_out)
 	int rc;
 
 	if (fd < 0)
-		return fail(fs, -errno, "cannot make %s: %s: check the directory and its owner",
+		return fail(fs, -errno,
+			"cannot make %s: %s: check the directory and its owner",
 			fs->path_lock, strerror(errno));
 	do
 		rc = flock(fd, LOCK_EX);
@@ -226,8 +233,10 @@ static int file_save(struct map_store *store, const struct map *map)
 	int rc;
 
 	if (!text)
-		return fail(fs, -ENOMEM, "cannot write cluster map %s: memory is short, or a "
-			"name in it is not UTF-8", fs->path);
+		return fail(fs, -ENOMEM,
+			"cannot write cluster map %s: memory is short, or a "
+			"name in it is not UTF-8",
+			fs->path);
 	rc = lock_file(fs, &fd);
 	if (rc == 0) {
 		rc = check_epoch(fs, map);

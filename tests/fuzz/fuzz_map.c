@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (map->buckets[i].primary >= map->shard_count)
 			abort();
 	text = map_to_json(map);
-	if (!text || map_from_json(text, strlen(text), &again, reason, sizeof(reason)) != 0)
+	if (!text ||
+		map_from_json(text, strlen(text), &again, reason, sizeof(reason)) != 0)
 		abort();
 	map_free(again);
 	map_free(map);

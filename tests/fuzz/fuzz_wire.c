@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* What passed must hold what it says. */
 	memcpy(&head, data, sizeof(head));
 	if (sizeof(head) + le16_get(head.group_count) * sizeof(le32) +
-			le32_get(head.body_size) > size)
+			le32_get(head.body_size) >
+		size)
 		abort();
 	return 0;
 }

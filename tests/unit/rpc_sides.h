@@ -23,9 +23,9 @@
 #include "net/fabric.h"
 #include "net/rpc.h"
 
-#define CLUSTER   0x1122334455667788u
-#define HELD_MAX  2048
-#define MIB       (1u << 20)
+#define CLUSTER  0x1122334455667788u
+#define HELD_MAX 2048
+#define MIB      (1u << 20)
 
 struct side {
 	struct rpc *rpc;
@@ -116,7 +116,8 @@ static inline void handle(void *ctx, struct request *req)
 	}
 }
 
-static inline int side_try(struct side *s, const char *provider, uint32_t shard, uint64_t cluster)
+static inline int side_try(
+	struct side *s, const char *provider, uint32_t shard, uint64_t cluster)
 {
 	struct rpc_options opt = {
 		.env = env_real(),
@@ -145,8 +146,8 @@ static inline void introduce(struct side *a, struct side *b)
 	cr_assert_eq(rpc_peer_set(b->rpc, a->shard, "127.0.0.1", a->port), 0);
 }
 
-static inline void done(struct rpc_call *call, int status, const void *reply, uint32_t reply_size,
-	uint32_t data_size)
+static inline void done(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t data_size)
 {
 	struct waiter *w = call->priv;
 
@@ -159,7 +160,8 @@ static inline void done(struct rpc_call *call, int status, const void *reply, ui
 		memcpy(&w->io, reply, sizeof(w->io));
 }
 
-static inline void call(struct side *from, uint32_t to, struct waiter *w, uint32_t timeout_ms)
+static inline void call(
+	struct side *from, uint32_t to, struct waiter *w, uint32_t timeout_ms)
 {
 	w->is_done = false;
 	w->call.cred = &test_cred;
@@ -169,8 +171,8 @@ static inline void call(struct side *from, uint32_t to, struct waiter *w, uint32
 	rpc_send(from->rpc, to, &w->call, 7, 9);
 }
 
-static inline bool wait_all(struct waiter *w, size_t count, struct side **sides, size_t side_count,
-	uint64_t limit_ms)
+static inline bool wait_all(struct waiter *w, size_t count, struct side **sides,
+	size_t side_count, uint64_t limit_ms)
 {
 	uint64_t until = env_now_us(env_real()) + limit_ms * 1000;
 	size_t i = 0;
@@ -216,8 +218,8 @@ static inline void ping(struct side *from, struct side *to, uint32_t size)
 	free(in);
 }
 
-static inline void set_io(struct waiter *w, uint16_t op, struct wire_io *io, uint64_t offset,
-	uint32_t length)
+static inline void set_io(struct waiter *w, uint16_t op, struct wire_io *io,
+	uint64_t offset, uint32_t length)
 {
 	*io = (struct wire_io){.ino = le64_put(42),
 		.offset = le64_put(offset),
@@ -256,13 +258,13 @@ static inline void transfer(struct side *from, struct side *to, uint32_t size)
 }
 
 #define BOTH(name)                                                                       \
-	Test(SUITE_NET, name, .timeout = 60)                                                \
-	{                                                                                 \
-		name("net");                                                              \
-	}                                                                                 \
-	Test(SUITE_RXM, name, .timeout = 60)                                                \
-	{                                                                                 \
-		name("tcp;ofi_rxm");                                                      \
+	Test(SUITE_NET, name, .timeout = 60)                                             \
+	{                                                                                \
+		name("net");                                                             \
+	}                                                                                \
+	Test(SUITE_RXM, name, .timeout = 60)                                             \
+	{                                                                                \
+		name("tcp;ofi_rxm");                                                     \
 	}
 
 #endif

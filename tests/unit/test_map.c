@@ -25,8 +25,10 @@ static struct map *sample(void)
 	map->timeout_ms = 10000;
 	for (uint32_t i = 0; i < 2; i++) {
 		map->nodes[i].id = i + 1;
-		snprintf(map->nodes[i].host, sizeof(map->nodes[i].host), "10.0.0.%u", i + 1);
-		snprintf(map->nodes[i].socket, sizeof(map->nodes[i].socket), "/run/wfs-%u", i);
+		snprintf(map->nodes[i].host, sizeof(map->nodes[i].host), "10.0.0.%u",
+			i + 1);
+		snprintf(map->nodes[i].socket, sizeof(map->nodes[i].socket),
+			"/run/wfs-%u", i);
 	}
 	map->shards[0] = (struct map_shard){.node = 1, .index = 0, .port = 7000};
 	map->shards[1] = (struct map_shard){.node = 1, .index = 1, .port = 7001};
@@ -47,7 +49,8 @@ Test(map, buckets_are_spread_evenly)
 		for (uint32_t i = 0; i < 256; i++)
 			count[map->buckets[i].primary]++;
 		for (uint32_t s = 0; s < shards; s++)
-			cr_assert(count[s] == 256 / shards || count[s] == (256 + shards - 1) / shards);
+			cr_assert(count[s] == 256 / shards ||
+				  count[s] == (256 + shards - 1) / shards);
 		free(count);
 		map_free(map);
 	}
@@ -103,8 +106,9 @@ static void refused(const char *from, const char *to, const char *why)
 	char *changed = NULL;
 
 	cr_assert_not_null(at, "%s", from);
-	cr_assert_gt(
-		asprintf(&changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from)), 0);
+	cr_assert_gt(asprintf(&changed, "%.*s%s%s", (int)(at - text), text, to,
+			     at + strlen(from)),
+		0);
 	cr_assert_eq(
 		map_from_json(changed, strlen(changed), &again, reason, sizeof(reason)),
 		-EUCLEAN, "%s -> %s", from, to);
@@ -126,7 +130,8 @@ Test(map, what_is_refused)
 	refused("\"test\"", "\"\"", "name");
 	refused("\"test\"", "\"a\\nb\"", "control");
 	refused("\"test\"",
-		"\"0123456789012345678901234567890123456789012345678901234567890123\"", "name");
+		"\"0123456789012345678901234567890123456789012345678901234567890123\"",
+		"name");
 	refused("\"timeout_ms\": 10000", "\"timeout_ms\": 0", "timeout");
 	refused("\"id\": 2", "\"id\": 1", "twice");
 	refused("\"node\": 2", "\"node\": 3", "unknown node");
@@ -135,7 +140,8 @@ Test(map, what_is_refused)
 	refused("\"port\": 7001", "\"port\": 65536", "port");
 	refused("\"port\": 7001", "\"port\": 0", "port");
 	refused("\"buckets\": [", "\"buckets\": [[1, 0],", "power of two");
-	refused("\"buckets\": [\n  [\n   1,\n   0", "\"buckets\": [\n  [\n   1,\n   3", "shard");
+	refused("\"buckets\": [\n  [\n   1,\n   0", "\"buckets\": [\n  [\n   1,\n   3",
+		"shard");
 	refused("\"buckets\": [\n  [", "\"buckets\": [\n  [5,", "epoch, shard");
 	refused("\"main\"", "\"ma/in\"", "slash");
 	refused("000f00000000004d", "000f00000000004", "root");
@@ -160,7 +166,8 @@ Test(map, mutations)
 			copy[env_random(&sim.env) % size] = (char)env_random(&sim.env);
 		if (map_from_json(copy, size, &again, reason, sizeof(reason)) == 0) {
 			for (uint32_t b = 0; b < again->bucket_count; b++)
-				cr_assert_lt(again->buckets[b].primary, again->shard_count);
+				cr_assert_lt(
+					again->buckets[b].primary, again->shard_count);
 			map_free(again);
 		}
 		free(copy);
@@ -170,7 +177,8 @@ Test(map, mutations)
 	cr_assert_eq(mem_live_count(), 0);
 }
 
-/* --- the file store ------------------------------------------------------------------- */
+/* --- the file store -------------------------------------------------------------------
+ */
 
 static char directory[] = "/tmp/wfs-net-map-XXXXXX";
 static char path[64];
@@ -199,7 +207,8 @@ Test(map_store, save_and_load)
 
 	cr_assert_eq(map_store_file_open(path, &store), 0);
 	cr_assert_eq(store->ops->load(store, &loaded), -ENOENT);
-	cr_assert_not_null(strstr(store->reason, "wfsctl cluster create"), "%s", store->reason);
+	cr_assert_not_null(
+		strstr(store->reason, "wfsctl cluster create"), "%s", store->reason);
 	map->epoch = 2;
 	cr_assert_eq(store->ops->save(store, map), -EAGAIN);
 	map->epoch = 1;

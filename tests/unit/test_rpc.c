@@ -55,7 +55,8 @@ static void many_at_once(const char *provider)
 	fill(data, MIB, 1);
 	for (unsigned i = 0; i < COUNT; i++) {
 		uint32_t size = i % 3 == 0 ? 512 : i % 3 == 1 ? 4096 : 65536;
-		set_io(&w[i], i % 2 ? OP_READ : OP_WRITE, &io[i], i * (uint64_t)MIB, size);
+		set_io(&w[i], i % 2 ? OP_READ : OP_WRITE, &io[i], i * (uint64_t)MIB,
+			size);
 		if (i % 2) {
 			w[i].call.reply_data = in + (size_t)i * 65536;
 			w[i].call.reply_data_max = size;
@@ -195,7 +196,8 @@ static void nobody_there(const char *provider)
 }
 BOTH(nobody_there)
 
-/* --- manners -------------------------------------------------------------------------- */
+/* --- manners --------------------------------------------------------------------------
+ */
 
 static uint64_t cpu_us(void)
 {
@@ -203,7 +205,7 @@ static uint64_t cpu_us(void)
 
 	getrusage(RUSAGE_SELF, &r);
 	return (uint64_t)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000 +
-		(uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+	       (uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 
 static void idle_is_quiet(const char *provider)
@@ -236,7 +238,8 @@ static void idle_is_quiet(const char *provider)
 		if (may_sleep)
 			poll(p, 2, (int)((next_us + 999) / 1000));
 	}
-	cr_assert_lt(cpu_us() - before, 20000, "%lu us", (unsigned long)(cpu_us() - before));
+	cr_assert_lt(
+		cpu_us() - before, 20000, "%lu us", (unsigned long)(cpu_us() - before));
 	rpc_free(a.rpc);
 	rpc_free(b.rpc);
 }
@@ -263,7 +266,8 @@ static void process_is_left_alone(const char *provider)
 	}
 	for (int fd = 0; fd < 64; fd++) {
 		int flags = fcntl(fd, F_GETFD);
-		cr_assert(is_old[fd] || flags < 0 || (flags & FD_CLOEXEC), "fd %d is inherited", fd);
+		cr_assert(is_old[fd] || flags < 0 || (flags & FD_CLOEXEC),
+			"fd %d is inherited", fd);
 	}
 	struct side b = {.port = a.port};
 	cr_assert_eq(side_try(&b, provider, 2, CLUSTER), -EADDRINUSE);

@@ -1,6 +1,6 @@
 /*
- * RPC against peers that die, stop, or are hostile. Servers to be killed live in processes
- * of their own.
+ * RPC against peers that die, stop, or are hostile. Servers to be killed live in
+ * processes of their own.
  */
 #define SUITE_NET rpc_faults_net
 #define SUITE_RXM rpc_faults_rxm
@@ -8,7 +8,8 @@
 
 #include <sys/prctl.h>
 
-/* --- a server in a process of its own ------------------------------------------------- */
+/* --- a server in a process of its own -------------------------------------------------
+ */
 
 static void server_main(const char *provider, uint16_t port, uint16_t caller_port)
 {
@@ -28,8 +29,8 @@ static void server_main(const char *provider, uint16_t port, uint16_t caller_por
 }
 
 /* Forks servers on demand; itself forked before this process had any endpoint. */
-static pid_t launcher_fork(const char *provider, uint16_t port, uint16_t caller_port,
-	int *control_out)
+static pid_t launcher_fork(
+	const char *provider, uint16_t port, uint16_t caller_port, int *control_out)
 {
 	int fds[2];
 	pid_t pid;
@@ -80,7 +81,8 @@ static int ping_status(struct side *a, uint32_t timeout_ms)
 	struct waiter w = {.call.op = OP_PING};
 
 	call(a, 2, &w, timeout_ms);
-	cr_assert(wait_all(&w, 1, sides, 1, timeout_ms + 500), "no end within the timeout");
+	cr_assert(
+		wait_all(&w, 1, sides, 1, timeout_ms + 500), "no end within the timeout");
 	return w.status;
 }
 
@@ -122,7 +124,7 @@ static void killed_and_restarted(const char *provider)
 		cr_assert(wait_all(w, 64, sides, 1, 1500), "round %d", round);
 		for (int i = 0; i < 64; i++)
 			cr_assert(w[i].status == 0 || w[i].status == -EIO ||
-				w[i].status == -ETIMEDOUT);
+				  w[i].status == -ETIMEDOUT);
 		/* Refused, well before the deadline. */
 		before = env_now_us(env_real());
 		cr_assert_eq(ping_status(&a, 4000), -EIO);
@@ -186,7 +188,8 @@ static void stopped_and_continued(const char *provider)
 }
 BOTH(stopped_and_continued)
 
-/* --- hostile bytes -------------------------------------------------------------------- */
+/* --- hostile bytes --------------------------------------------------------------------
+ */
 
 static int raw_connect(uint16_t port)
 {
@@ -194,7 +197,8 @@ static int raw_connect(uint16_t port)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	cr_assert(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EINPROGRESS);
+	cr_assert(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 ||
+		  errno == EINPROGRESS);
 	return fd;
 }
 

@@ -54,14 +54,14 @@ static int check(size_t size)
 
 /* With the head changed and the crc made right again. */
 #define WITH(field, value)                                                               \
-	({                                                                                \
-		size_t size_ = read_request();                                            \
-		struct wire_head h_;                                                      \
-		memcpy(&h_, message, sizeof(h_));                                         \
-		h_.field = (value);                                                       \
-		memcpy(message, &h_, sizeof(h_));                                         \
-		wire_message_seal(message, size_);                                        \
-		check(size_);                                                             \
+	({                                                                               \
+		size_t size_ = read_request();                                           \
+		struct wire_head h_;                                                     \
+		memcpy(&h_, message, sizeof(h_));                                        \
+		h_.field = (value);                                                      \
+		memcpy(message, &h_, sizeof(h_));                                        \
+		wire_message_seal(message, size_);                                       \
+		check(size_);                                                            \
 	})
 
 Test(wire, golden_bytes)
@@ -175,7 +175,8 @@ Test(wire, paths)
 		cr_assert_eq(path_body(op, n, "a", wrong), -EPROTO, "%s", name);
 		cr_assert_eq(path_body(op, n, longest, extra), -EPROTO, "%s", name);
 		cr_assert_eq(path_body(op, n, longest + 1, extra), 0, "%s", name);
-		/* One byte short, one too many, NUL inside, bad mode, reserved, start 0. */
+		/* One byte short, one too many, NUL inside, bad mode, reserved, start 0.
+		 */
 		size_t size = n + 3 + strlen(extra);
 		path_body(op, n, "a/b", extra);
 		cr_assert_eq(wire_body_check(op, body, size - 1, false), -EPROTO);
@@ -268,7 +269,8 @@ Test(wire, replies)
 	cr_assert_eq(wire_body_check(OP_WALK, &walk, sizeof(walk), true), -EPROTO);
 	cr_assert_eq(wire_body_check(OP_READ, &io_reply, sizeof(io_reply), true), 0);
 	io_reply.length = le32_put(WIRE_DATA_MAX + 1);
-	cr_assert_eq(wire_body_check(OP_READ, &io_reply, sizeof(io_reply), true), -EPROTO);
+	cr_assert_eq(
+		wire_body_check(OP_READ, &io_reply, sizeof(io_reply), true), -EPROTO);
 	cr_assert_eq(wire_body_check(OP_EXTEND, NULL, 0, true), 0);
 	cr_assert_eq(wire_body_check(OP_READ, NULL, 0, true), -EPROTO);
 	cr_assert_eq(wire_body_check(OP_PING, NULL, 0, true), 0);
@@ -299,7 +301,9 @@ Test(wire, mutations)
 		size_t size = env_random(&sim.env) % 200;
 		uint8_t *exact = malloc(size + 1);
 		for (size_t k = 0; k < size; k++)
-			exact[k] = env_random(&sim.env) % 4 ? 0 : (uint8_t)env_random(&sim.env);
+			exact[k] = env_random(&sim.env) % 4
+					   ? 0
+					   : (uint8_t)env_random(&sim.env);
 		passed += wire_body_check(op, exact, size, i % 2) == 0;
 		free(exact);
 	}
@@ -308,7 +312,8 @@ Test(wire, mutations)
 		size_t size = read_request();
 		uint8_t *exact = malloc(size);
 		for (int k = 0; k < 4; k++)
-			message[env_random(&sim.env) % size] = (uint8_t)env_random(&sim.env);
+			message[env_random(&sim.env) % size] =
+				(uint8_t)env_random(&sim.env);
 		size -= env_random(&sim.env) % 8 ? 0 : env_random(&sim.env) % size;
 		memcpy(exact, message, size);
 		wire_message_check(exact, size, CLUSTER, false);
