@@ -31,8 +31,8 @@ static void bitmap_key(uint64_t seq, uint8_t key[10])
 	be64_write(key + 2, seq);
 }
 
-static int bitmap_put(struct store *s, struct segment *g, struct batch *b,
-	struct buf *value)
+static int bitmap_put(
+	struct store *s, struct segment *g, struct batch *b, struct buf *value)
 {
 	const uint64_t *words = segment_bitmap(s, g);
 	struct bitmap_disk head = {

@@ -29,7 +29,8 @@ int cleaner_init(struct store *s)
 {
 	struct cleaner *c = &s->cleaner;
 
-	c->window_max = 1 + s->group_data_max +
+	c->window_max =
+		1 + s->group_data_max +
 		format_overflow(s->record_max + format_pad8(4 * s->group_data_max));
 	if (c->window_max > s->segment_blocks)
 		c->window_max = s->segment_blocks;
@@ -65,7 +66,9 @@ static uint64_t victim_score(const struct store *s, const struct segment *g, boo
 
 	if (urgent)
 		return dead;
-	return dead * (s->next_segment_seq - g->seq) / (s->segment_blocks + g->live_count) + 1;
+	return dead * (s->next_segment_seq - g->seq) /
+		       (s->segment_blocks + g->live_count) +
+	       1;
 }
 
 static struct segment *victim_pick(const struct store *s)
@@ -175,7 +178,8 @@ static uint32_t moves_build(struct store *s, const struct group *g)
 			i++;
 			continue;
 		}
-		while (i + m.count < g->data_count && c->birth[i + m.count] == m.id + m.count &&
+		while (i + m.count < g->data_count &&
+			c->birth[i + m.count] == m.id + m.count &&
 			c->from[i + m.count] == m.from + m.count &&
 			place_live(s, c->from[i + m.count]))
 			m.count++;
@@ -206,18 +210,18 @@ static int cleaner_commit(struct store *s)
 		return rc;
 	}
 	group_append(g, &(struct record_view){
-		.type = FORMAT_RECORD_MOVES,
-		.bytes = c->moves,
-		.size_bytes = size,
-	});
+				.type = FORMAT_RECORD_MOVES,
+				.bytes = c->moves,
+				.size_bytes = size,
+			});
 	group_seal(g);
 	return 0;
 }
 
 /* --- copying ------------------------------------------------------------------------ */
 
-static uint64_t move_birth(const void *payload, const struct commit_head *head,
-	uint64_t place)
+static uint64_t move_birth(
+	const void *payload, const struct commit_head *head, uint64_t place)
 {
 	uint32_t offset = payload_records(head);
 	struct record_view r;
@@ -259,8 +263,8 @@ static int copy_group(struct store *s)
 }
 
 /* The live blocks of the commit at c->pos: 1 all copied, 0 to wait, or an error. */
-static int copy_blocks(struct store *s, const struct commit_head *head,
-	const uint8_t *at, const void *payload)
+static int copy_blocks(struct store *s, const struct commit_head *head, const uint8_t *at,
+	const void *payload)
 {
 	struct cleaner *c = &s->cleaner;
 
@@ -282,8 +286,9 @@ static int copy_blocks(struct store *s, const struct commit_head *head,
 			return rc;
 		g = c->group;
 		c->from[g->data_count] = place;
-		c->birth[g->data_count] =
-			head->kind == FORMAT_KIND_LOG ? place : move_birth(payload, head, place);
+		c->birth[g->data_count] = head->kind == FORMAT_KIND_LOG
+						  ? place
+						  : move_birth(payload, head, place);
 		if (c->birth[g->data_count] == 0)
 			return -EUCLEAN;
 		memcpy(group_data(g, g->data_count), data, WFS_BLOCK_SIZE);
@@ -319,8 +324,9 @@ static int copy_commit(struct store *s)
 		cleaner_window(s);
 		return 0;
 	}
-	payload = head.overflow_count ? at + (size_t)(1 + head.data_count) * WFS_BLOCK_SIZE
-				      : ((const struct commit_disk *)(const void *)at)->payload;
+	payload = head.overflow_count
+			  ? at + (size_t)(1 + head.data_count) * WFS_BLOCK_SIZE
+			  : ((const struct commit_disk *)(const void *)at)->payload;
 	if (c->data_next == 0) {
 		rc = payload_check(&head, payload, head.payload_size_bytes);
 		if (rc)
@@ -405,7 +411,8 @@ void cleaner_poll(struct store *s)
 		else
 			c->state = CLEANER_COPY;
 	}
-	/* The victim may have lost its last live block, and with it its life, meanwhile. */
+	/* The victim may have lost its last live block, and with it its life, meanwhile.
+	 */
 	if (c->victim && c->victim->seq != c->victim_seq) {
 		c->victim = NULL;
 		c->state = CLEANER_IDLE;

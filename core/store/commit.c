@@ -67,7 +67,7 @@ int group_init(struct store *s)
 	}
 	for (uint32_t i = 0; i < STORE_BUFFER_COUNT; i++)
 		s->buffers[i] = s->arena + group_bytes * (STORE_GROUP_COUNT + 1) +
-			(size_t)i * WFS_CHUNK_SIZE;
+				(size_t)i * WFS_CHUNK_SIZE;
 	s->buffer_count = STORE_BUFFER_COUNT;
 	if (s->dev->ops->register_memory)
 		s->dev->ops->register_memory(s->dev, s->arena, s->arena_size_bytes);
@@ -102,7 +102,7 @@ bool group_fits(const struct group *g, uint32_t data_count, uint32_t record_byte
 	uint32_t bytes = g->record_bytes + record_bytes;
 
 	return data <= g->store->group_data_max && bytes <= g->store->record_max &&
-		group_blocks(data, bytes) <= g->limit;
+	       group_blocks(data, bytes) <= g->limit;
 }
 
 static struct group *group_find_free(struct store *s, enum store_stream stream)
@@ -119,8 +119,8 @@ static struct group *group_find_free(struct store *s, enum store_stream stream)
 }
 
 /* NULL: no buffer, or no segment with `need` blocks. */
-struct group *group_open(struct store *s, enum store_stream stream, uint32_t need,
-	uint32_t keep)
+struct group *group_open(
+	struct store *s, enum store_stream stream, uint32_t need, uint32_t keep)
 {
 	struct group *g = group_find_free(s, stream);
 	struct segment *segment = s->open[stream];
@@ -268,7 +268,8 @@ void commit_cancel(struct store *s, int status)
 		for (uint32_t i = 0; i <= STORE_GROUP_COUNT; i++) {
 			struct group *g = &s->groups[i];
 
-			if (!list_empty(&g->records) && (!first || g->sequence < first->sequence))
+			if (!list_empty(&g->records) &&
+				(!first || g->sequence < first->sequence))
 				first = g;
 		}
 		if (!first)
@@ -389,7 +390,8 @@ static bool group_submit(struct group *g)
 
 static struct group *queue_next(struct store *s)
 {
-	list_for_each(it, tmp, &s->queue) {
+	list_for_each(it, tmp, &s->queue)
+	{
 		struct group *g = container_of(it, struct group, link);
 
 		if (g->state == GROUP_SEALED)
@@ -419,7 +421,8 @@ void commit_poll(struct store *s)
 /* All that was committed is durable. */
 bool commit_quiet(const struct store *s)
 {
-	return list_empty(&s->queue) && (!s->open_group || s->open_group->record_count == 0);
+	return list_empty(&s->queue) &&
+	       (!s->open_group || s->open_group->record_count == 0);
 }
 
 /* --- the caller's side -------------------------------------------------------------- */
@@ -430,12 +433,13 @@ static int begin_space(const struct store *s, const struct store_record *r)
 
 	if (r->deletes && r->block_count == 0)
 		return 0;
-	return s->live_blocks + (r->block_count ? r->block_count : 1) > limit ? -ENOSPC : 0;
+	return s->live_blocks + (r->block_count ? r->block_count : 1) > limit ? -ENOSPC
+									      : 0;
 }
 
 /* See the top comment: the batch of a record begun in g will find room. */
-static bool begin_sure(struct store *s, struct group *g, uint32_t block_count,
-	uint32_t keep)
+static bool begin_sure(
+	struct store *s, struct group *g, uint32_t block_count, uint32_t keep)
 {
 	uint32_t bytes = RECORD_HEAD + format_pad8(s->batch_max);
 	uint32_t end;
@@ -446,7 +450,7 @@ static bool begin_sure(struct store *s, struct group *g, uint32_t block_count,
 		return false;
 	end = g->pos + group_blocks(g->data_count + block_count, g->record_bytes);
 	return s->free_count > keep ||
-		s->segment_blocks - end >= 1 + format_overflow(bytes);
+	       s->segment_blocks - end >= 1 + format_overflow(bytes);
 }
 
 static int begin_group(struct store *s, struct store_record *r)
@@ -462,8 +466,8 @@ static int begin_group(struct store *s, struct store_record *r)
 		s->open_group = g = NULL;
 	}
 	if (!g)
-		g = s->open_group =
-			group_open(s, STREAM_LOG, group_blocks(r->block_count, RECORD_HEAD), keep);
+		g = s->open_group = group_open(
+			s, STREAM_LOG, group_blocks(r->block_count, RECORD_HEAD), keep);
 	if (!g || !begin_sure(s, g, r->block_count, keep))
 		return -EAGAIN;
 	return 0;
@@ -539,15 +543,15 @@ int store_commit(struct store *s, struct store_record *r, const struct batch *ba
 	g = commit_group(s, bytes);
 	assert(g);
 	group_append(g, &(struct record_view){
-		.type = FORMAT_RECORD_BATCH,
-		.bucket = r->bucket,
-		.bucket_epoch = r->bucket_epoch,
-		.block_count = r->block_count,
-		.lsn = r->lsn,
-		.id = r->block_count ? r->id : 0,
-		.bytes = batch->bytes.data,
-		.size_bytes = size,
-	});
+				.type = FORMAT_RECORD_BATCH,
+				.bucket = r->bucket,
+				.bucket_epoch = r->bucket_epoch,
+				.block_count = r->block_count,
+				.lsn = r->lsn,
+				.id = r->block_count ? r->id : 0,
+				.bytes = batch->bytes.data,
+				.size_bytes = size,
+			});
 	r->sequence = g->sequence = s->next_sequence;
 	list_push_back(&g->records, &r->link);
 	s->checkpoint.batch_bytes += size;

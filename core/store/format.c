@@ -90,7 +90,7 @@ static bool super_sane(const struct super *s)
 		return false;
 	end = s->area_offset_bytes + (uint64_t)s->segment_size_bytes * s->segment_count;
 	return s->device_size_bytes % WFS_BLOCK_SIZE == 0 &&
-		end + WFS_BLOCK_SIZE <= s->device_size_bytes;
+	       end + WFS_BLOCK_SIZE <= s->device_size_bytes;
 }
 
 int super_decode(const void *block, size_t size_bytes, struct super *out)
@@ -184,11 +184,11 @@ static bool commit_head_sane(const struct commit_head *h)
 	uint32_t blocks = FORMAT_SEGMENT_MAX / WFS_BLOCK_SIZE;
 
 	return kind_sane(h->kind) && h->sequence > h->durable_sequence &&
-		h->segment_seq != 0 && h->segment_seq <= FORMAT_SEQ_MAX && h->block >= 1 &&
-		h->block < blocks && h->data_count < blocks && h->overflow_count < blocks &&
-		h->payload_size_bytes < FORMAT_SEGMENT_MAX &&
-		h->overflow_count == format_overflow(h->payload_size_bytes) &&
-		payload_records(h) <= h->payload_size_bytes;
+	       h->segment_seq != 0 && h->segment_seq <= FORMAT_SEQ_MAX && h->block >= 1 &&
+	       h->block < blocks && h->data_count < blocks &&
+	       h->overflow_count < blocks && h->payload_size_bytes < FORMAT_SEGMENT_MAX &&
+	       h->overflow_count == format_overflow(h->payload_size_bytes) &&
+	       payload_records(h) <= h->payload_size_bytes;
 }
 
 int commit_head_decode(const void *block, size_t size_bytes, struct commit_head *out)
@@ -250,8 +250,8 @@ void record_encode(const struct record_view *in, void *out)
 	memcpy(out, &d, sizeof(d));
 }
 
-int payload_next(const void *payload, size_t size_bytes, uint32_t *offset,
-	struct record_view *out)
+int payload_next(
+	const void *payload, size_t size_bytes, uint32_t *offset, struct record_view *out)
 {
 	const uint8_t *p = payload;
 	struct record_disk d;
@@ -312,7 +312,8 @@ static int moves_check(const struct commit_head *head, const struct record_view 
 
 	if (r->size_bytes == 0 || r->size_bytes % sizeof(struct move_disk))
 		return -EUCLEAN;
-	for (uint32_t at = 0; at < r->size_bytes; at += (uint32_t)sizeof(struct move_disk)) {
+	for (uint32_t at = 0; at < r->size_bytes;
+		at += (uint32_t)sizeof(struct move_disk)) {
 		const struct move_disk *d = (const void *)(r->bytes + at);
 		uint64_t first = (head->segment_seq << 16 | head->block) + 1;
 
@@ -388,7 +389,8 @@ int checkpoint_decode(const void *bytes, size_t size_bytes, struct checkpoint_ma
 		return -EPROTO;
 	if (le32_get(d.version) != FORMAT_VERSION || le32_get(d.zero) != 0)
 		return -EUCLEAN;
-	if (le64_get(d.next_segment_seq) == 0 || le64_get(d.next_segment_seq) > FORMAT_SEQ_MAX)
+	if (le64_get(d.next_segment_seq) == 0 ||
+		le64_get(d.next_segment_seq) > FORMAT_SEQ_MAX)
 		return -EUCLEAN;
 	memcpy(out->device_uuid, d.device_uuid, 16);
 	out->incarnation = le64_get(d.incarnation);
@@ -429,8 +431,8 @@ size_t forward_encode(const uint64_t place[FORMAT_FORWARD_BLOCKS], void *out)
 	return (size_t)(p - (uint8_t *)out);
 }
 
-int forward_decode(const void *bytes, size_t size_bytes,
-	uint64_t place_out[FORMAT_FORWARD_BLOCKS])
+int forward_decode(
+	const void *bytes, size_t size_bytes, uint64_t place_out[FORMAT_FORWARD_BLOCKS])
 {
 	const uint8_t *p = bytes;
 	uint64_t place[FORMAT_FORWARD_BLOCKS] = {0};
@@ -446,7 +448,8 @@ int forward_decode(const void *bytes, size_t size_bytes,
 		first = le16_get(d.first);
 		count = le16_get(d.count);
 		if (le32_get(d.zero) != 0 || first < from || count == 0 ||
-			first + count > FORMAT_FORWARD_BLOCKS || le64_get(d.place) >> 16 == 0)
+			first + count > FORMAT_FORWARD_BLOCKS ||
+			le64_get(d.place) >> 16 == 0)
 			return -EUCLEAN;
 		for (uint32_t i = 0; i < count; i++)
 			place[first + i] = le64_get(d.place) + i;

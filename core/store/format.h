@@ -34,8 +34,8 @@
  * of a shard without gap. durable_sequence is the last one that was acknowledged when
  * this head was written: proof that it was once on stable storage.
  *
- * Block id: segment_seq << 16 | index in the segment, the place of birth. A place is named
- * in the same way.
+ * Block id: segment_seq << 16 | index in the segment, the place of birth. A place is
+ * named in the same way.
  *
  * Index keys (first byte 0x00, numbers big-endian):
  *
@@ -53,16 +53,16 @@
 #include "core/base/le.h"
 #include "core/base/types.h"
 
-#define FORMAT_VERSION        1u
-#define FORMAT_SUPER_MAGIC    "WFSsuper"
-#define FORMAT_SEGMENT_MAGIC  "WFSsegmt"
-#define FORMAT_COMMIT_MAGIC   "WFScommt"
-#define FORMAT_SEGMENT_MIN    (64u << 10)
-#define FORMAT_SEGMENT_MAX    (256u << 20)
+#define FORMAT_VERSION           1u
+#define FORMAT_SUPER_MAGIC       "WFSsuper"
+#define FORMAT_SEGMENT_MAGIC     "WFSsegmt"
+#define FORMAT_COMMIT_MAGIC      "WFScommt"
+#define FORMAT_SEGMENT_MIN       (64u << 10)
+#define FORMAT_SEGMENT_MAX       (256u << 20)
 #define FORMAT_SEGMENT_COUNT_MIN 16u
-#define FORMAT_AREA_MAX       (1u << 20)
-#define FORMAT_SEQ_MAX        (((uint64_t)1 << 48) - 1)
-#define FORMAT_FORWARD_BLOCKS 64u
+#define FORMAT_AREA_MAX          (1u << 20)
+#define FORMAT_SEQ_MAX           (((uint64_t)1 << 48) - 1)
+#define FORMAT_FORWARD_BLOCKS    64u
 
 enum { FORMAT_KIND_LOG = 1, FORMAT_KIND_CLEANER = 2 };
 enum { FORMAT_RECORD_BATCH = 1, FORMAT_RECORD_MOVES = 2 };
@@ -287,7 +287,7 @@ int checkpoint_decode(const void *bytes, size_t size_bytes, struct checkpoint_ma
 /* A forwarding page: 64 places, 0 for a block that was not moved. Encode returns the
  * bytes written to out (room for 64 entries); 0 when the page is empty. */
 size_t forward_encode(const uint64_t place[FORMAT_FORWARD_BLOCKS], void *out);
-int forward_decode(const void *bytes, size_t size_bytes,
-	uint64_t place_out[FORMAT_FORWARD_BLOCKS]);
+int forward_decode(
+	const void *bytes, size_t size_bytes, uint64_t place_out[FORMAT_FORWARD_BLOCKS]);
 
 #endif

@@ -41,7 +41,7 @@ void forward_release(struct store *s)
 static uint32_t set_bucket(uint64_t base)
 {
 	return (uint32_t)((base / FORMAT_FORWARD_BLOCKS * 0x9e3779b97f4a7c15u) >> 32) %
-		FORWARD_BUCKETS;
+	       FORWARD_BUCKETS;
 }
 
 static int page_load(struct store *s, uint64_t base, uint64_t *place)
@@ -121,8 +121,8 @@ static void set_emit(const struct forward_set *f, struct batch *b)
 
 /* --- finding ------------------------------------------------------------------------ */
 
-int forward_resolve_range(struct store *s, uint64_t id, uint32_t count,
-	uint64_t *place_out)
+int forward_resolve_range(
+	struct store *s, uint64_t id, uint32_t count, uint64_t *place_out)
 {
 	uint64_t page[FORMAT_FORWARD_BLOCKS];
 	uint64_t base = 0;
@@ -166,8 +166,8 @@ bool store_block_live(struct store *s, uint64_t id)
 
 typedef int (*free_visit)(struct store *s, uint64_t id);
 
-static int frees_walk(struct store *s, const void *bytes, size_t size_bytes,
-	free_visit visit)
+static int frees_walk(
+	struct store *s, const void *bytes, size_t size_bytes, free_visit visit)
 {
 	size_t offset = 0;
 	struct batch_entry e;

@@ -119,7 +119,8 @@ static void read_verify(struct read_op *op)
 	g = segment_find(s, op->place[bad] >> 16);
 	log_error("store crc mismatch id=%llx segment=%u offset=%llu",
 		(unsigned long long)(r->id + bad), g ? segment_index(s, g) : STORE_NONE,
-		g ? (unsigned long long)segment_offset(s, g, place_block(op->place[bad])) : 0);
+		g ? (unsigned long long)segment_offset(s, g, place_block(op->place[bad]))
+		  : 0);
 	read_end(op, -EUCLEAN);
 }
 
@@ -141,15 +142,16 @@ static uint32_t cache_slot(uint64_t place)
 	return (uint32_t)((place * 0x9e3779b97f4a7c15u) >> 40) % STORE_CACHE_BLOCKS;
 }
 
-void read_cache_fill(struct store *s, uint64_t place, const void *data,
-	uint32_t block_count)
+void read_cache_fill(
+	struct store *s, uint64_t place, const void *data, uint32_t block_count)
 {
 	for (uint32_t i = 0; i < block_count && block_count <= STORE_CACHE_RECORD; i++) {
 		uint32_t slot = cache_slot(place + i);
 
 		s->cache_places[slot] = place + i;
 		memcpy(s->cache_data + (size_t)slot * WFS_BLOCK_SIZE,
-			(const uint8_t *)data + (size_t)i * WFS_BLOCK_SIZE, WFS_BLOCK_SIZE);
+			(const uint8_t *)data + (size_t)i * WFS_BLOCK_SIZE,
+			WFS_BLOCK_SIZE);
 	}
 }
 
@@ -160,7 +162,8 @@ static const uint8_t *read_pending(const struct store *s, uint64_t place)
 		const struct group *g = &s->groups[i];
 		uint64_t first = place_make(g->segment_seq, g->pos + 1);
 
-		if (g->state != GROUP_FREE && place >= first && place - first < g->data_count)
+		if (g->state != GROUP_FREE && place >= first &&
+			place - first < g->data_count)
 			return group_data(g, (uint32_t)(place - first));
 	}
 	if (s->cache_places[cache_slot(place)] == place)
@@ -219,8 +222,8 @@ static void read_step(struct read_op *op)
 		uint32_t n = 1;
 
 		if (pending) {
-			memcpy((uint8_t *)r->data + (size_t)op->next * WFS_BLOCK_SIZE, pending,
-				WFS_BLOCK_SIZE);
+			memcpy((uint8_t *)r->data + (size_t)op->next * WFS_BLOCK_SIZE,
+				pending, WFS_BLOCK_SIZE);
 			op->next++;
 			continue;
 		}
@@ -250,8 +253,9 @@ static void read_start(struct store *s, struct store_read *r)
 	op->next = 0;
 	op->again = false;
 	r->priv = op;
-	op->status = s->error ? s->error
-			      : forward_resolve_range(s, r->id, r->block_count, op->place);
+	op->status = s->error
+			     ? s->error
+			     : forward_resolve_range(s, r->id, r->block_count, op->place);
 	read_step(op);
 }
 

@@ -67,8 +67,8 @@ struct recovery {
 	uint32_t window_count;
 };
 
-static int read_blocks(struct recovery *r, uint32_t physical, uint32_t block, void *data,
-	uint32_t count)
+static int read_blocks(
+	struct recovery *r, uint32_t physical, uint32_t block, void *data, uint32_t count)
 {
 	struct store *s = r->s;
 	struct device_io io = {
@@ -113,8 +113,8 @@ static int mark_load(struct recovery *r)
 	return 0;
 }
 
-static int bitmap_load(struct recovery *r, uint64_t seq, const uint8_t *value,
-	size_t size_bytes)
+static int bitmap_load(
+	struct recovery *r, uint64_t seq, const uint8_t *value, size_t size_bytes)
 {
 	struct store *s = r->s;
 	uint32_t bytes = (s->segment_blocks + 7) / 8;
@@ -122,11 +122,12 @@ static int bitmap_load(struct recovery *r, uint64_t seq, const uint8_t *value,
 	struct bitmap_disk head;
 	struct segment *g;
 
-	if (size_bytes != sizeof(head) + bytes || seq == 0 || seq >= r->mark.next_segment_seq)
+	if (size_bytes != sizeof(head) + bytes || seq == 0 ||
+		seq >= r->mark.next_segment_seq)
 		return -EUCLEAN;
 	memcpy(&head, value, sizeof(head));
-	if (le32_get(head.physical) >= s->super.segment_count || le32_get(head.zero) != 0 ||
-		bits[0] & 1)
+	if (le32_get(head.physical) >= s->super.segment_count ||
+		le32_get(head.zero) != 0 || bits[0] & 1)
 		return -EUCLEAN;
 	g = &s->segments[le32_get(head.physical)];
 	if (g->seq != 0)
@@ -158,8 +159,9 @@ static int bitmaps_load(struct recovery *r)
 		if (key_size < 2 || memcmp(key, prefix, 2) != 0)
 			break;
 		value = it->ops->value(it, &value_size);
-		rc = key_size == 10 ? bitmap_load(r, be64_read(key + 2), value, value_size)
-				    : -EUCLEAN;
+		rc = key_size == 10
+			     ? bitmap_load(r, be64_read(key + 2), value, value_size)
+			     : -EUCLEAN;
 	}
 	if (rc == -EUCLEAN)
 		refuse(r->refusal, "a segment bitmap in the index is damaged");
@@ -183,7 +185,9 @@ static void header_seen(struct recovery *r, uint32_t physical, const uint8_t *bl
 		if (commit_head_decode(blocks + WFS_BLOCK_SIZE, WFS_BLOCK_SIZE, &c) != 0)
 			return;
 		h = (struct segment_head){.incarnation = c.incarnation,
-			.segment_seq = c.segment_seq, .physical = c.physical, .kind = c.kind};
+			.segment_seq = c.segment_seq,
+			.physical = c.physical,
+			.kind = c.kind};
 		memcpy(h.device_uuid, c.device_uuid, 16);
 	}
 	if (memcmp(h.device_uuid, uuid, 16) != 0 || h.physical != physical)
@@ -308,8 +312,8 @@ static int headers_judge(struct recovery *r)
 
 /* --- 3: walking --------------------------------------------------------------------- */
 
-static int window_block(struct recovery *r, uint32_t physical, uint32_t block,
-	const uint8_t **block_out)
+static int window_block(
+	struct recovery *r, uint32_t physical, uint32_t block, const uint8_t **block_out)
 {
 	uint32_t count = r->s->segment_blocks - block;
 	int rc;
@@ -334,11 +338,10 @@ static bool head_valid(const struct recovery *r, uint32_t physical, uint32_t blo
 	const uint8_t *bytes, struct commit_head *head)
 {
 	return commit_head_decode(bytes, WFS_BLOCK_SIZE, head) == 0 &&
-		memcmp(head->device_uuid, r->s->super.device_uuid, 16) == 0 &&
-		head->segment_seq == r->walks[physical].seq && head->block == block &&
-		head->physical == physical &&
-		head->incarnation == r->mark.incarnation &&
-		head->data_count + head->overflow_count < r->s->segment_blocks - block;
+	       memcmp(head->device_uuid, r->s->super.device_uuid, 16) == 0 &&
+	       head->segment_seq == r->walks[physical].seq && head->block == block &&
+	       head->physical == physical && head->incarnation == r->mark.incarnation &&
+	       head->data_count + head->overflow_count < r->s->segment_blocks - block;
 }
 
 static int walk_segment(struct recovery *r, uint32_t physical)
@@ -361,7 +364,8 @@ static int walk_segment(struct recovery *r, uint32_t physical)
 			block++;
 			continue;
 		}
-		f = (struct found){head.sequence, head.durable_sequence, w->seq, physical, block};
+		f = (struct found){
+			head.sequence, head.durable_sequence, w->seq, physical, block};
 		if (head.sequence > r->mark.sequence)
 			buf_append(&r->found, &f, sizeof(f));
 		block += chain ? 1 + head.data_count + head.overflow_count : 1;
@@ -443,7 +447,8 @@ static int commit_load(struct recovery *r, const struct found *f, bool check_dat
 		rc = read_blocks(r, f->physical, f->block + 1 + head->data_count, payload,
 			head->overflow_count);
 	else
-		memcpy(payload, ((const struct commit_disk *)(const void *)bytes)->payload,
+		memcpy(payload,
+			((const struct commit_disk *)(const void *)bytes)->payload,
 			FORMAT_INLINE_MAX);
 	if (!rc)
 		rc = payload_check(head, payload, head->payload_size_bytes);
@@ -465,27 +470,29 @@ static int commit_replay(struct recovery *r, const struct found *f,
 		refuse(r->refusal,
 			"commit %llu in segment %u at offset %llu contradicts the index",
 			(unsigned long long)f->sequence, f->physical,
-			(unsigned long long)segment_offset(r->s, &r->s->segments[f->physical],
-				f->block));
+			(unsigned long long)segment_offset(
+				r->s, &r->s->segments[f->physical], f->block));
 	return rc;
 }
 
-static int replay_refuse(struct recovery *r, uint64_t sequence, uint64_t durable,
-	const struct found *bad)
+static int replay_refuse(
+	struct recovery *r, uint64_t sequence, uint64_t durable, const struct found *bad)
 {
 	struct store *s = r->s;
 
 	if (bad)
 		refuse(r->refusal,
-			"commit %llu was acknowledged (up to %llu) and is damaged: segment %u, "
+			"commit %llu was acknowledged (up to %llu) and is damaged: "
+			"segment %u, "
 			"offset %llu",
 			(unsigned long long)sequence, (unsigned long long)durable,
 			bad->physical,
-			(unsigned long long)segment_offset(s, &s->segments[bad->physical],
-				bad->block));
+			(unsigned long long)segment_offset(
+				s, &s->segments[bad->physical], bad->block));
 	else
 		refuse(r->refusal,
-			"commit %llu was acknowledged (up to %llu) and is missing from the log",
+			"commit %llu was acknowledged (up to %llu) and is missing from "
+			"the log",
 			(unsigned long long)sequence, (unsigned long long)durable);
 	return -EUCLEAN;
 }
@@ -576,9 +583,11 @@ int recovery_run(struct store *s, struct store_refusal *refusal)
 	if (r->walks && r->memory) {
 		for (uint32_t i = 0; i < HEADER_READS; i++)
 			r->headers[i].block =
-				r->memory + (size_t)(WINDOW_BLOCKS + 2 * i) * WFS_BLOCK_SIZE;
-		rc = recovery_steps(r,
-			r->memory + (size_t)(WINDOW_BLOCKS + 2 * HEADER_READS) * WFS_BLOCK_SIZE);
+				r->memory +
+				(size_t)(WINDOW_BLOCKS + 2 * i) * WFS_BLOCK_SIZE;
+		rc = recovery_steps(
+			r, r->memory + (size_t)(WINDOW_BLOCKS + 2 * HEADER_READS) *
+					       WFS_BLOCK_SIZE);
 	}
 	if (rc == -ETIMEDOUT) /* the device may still write to our memory */
 		return -EIO;

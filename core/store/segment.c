@@ -59,8 +59,8 @@ uint32_t segment_index(const struct store *s, const struct segment *g)
 uint64_t segment_offset(const struct store *s, const struct segment *g, uint32_t block)
 {
 	return s->super.area_offset_bytes +
-		(uint64_t)segment_index(s, g) * s->super.segment_size_bytes +
-		(uint64_t)block * WFS_BLOCK_SIZE;
+	       (uint64_t)segment_index(s, g) * s->super.segment_size_bytes +
+	       (uint64_t)block * WFS_BLOCK_SIZE;
 }
 
 struct segment *segment_find(const struct store *s, uint64_t seq)
@@ -153,7 +153,7 @@ bool place_live(const struct store *s, uint64_t place)
 	uint32_t block = place_block(place);
 
 	return g && place >> 16 != 0 && block < s->segment_blocks &&
-		segment_bitmap(s, g)[block / 64] >> (block % 64) & 1;
+	       segment_bitmap(s, g)[block / 64] >> (block % 64) & 1;
 }
 
 void place_set(struct store *s, uint64_t place)
@@ -196,8 +196,8 @@ void segment_discard_one(struct store *s)
 			continue;
 		g->discard = false;
 		s->discard_count--;
-		(void)device_discard(s->dev, segment_offset(s, g, 0),
-			s->super.segment_size_bytes);
+		(void)device_discard(
+			s->dev, segment_offset(s, g, 0), s->super.segment_size_bytes);
 		return;
 	}
 }

@@ -57,8 +57,8 @@ static int store_allocate(struct store *s)
 	if (!rc)
 		rc = cleaner_init(s);
 	s->checkpoint.log_limit_bytes = area / 4 < STORE_CHECKPOINT_LOG_BYTES
-		? area / 4
-		: STORE_CHECKPOINT_LOG_BYTES;
+						? area / 4
+						: STORE_CHECKPOINT_LOG_BYTES;
 	return rc;
 }
 
@@ -172,8 +172,8 @@ void store_stats(const struct store *s, struct store_stats *out)
 	out->size_bytes = (uint64_t)s->super.segment_size_bytes * s->super.segment_count;
 	out->live_bytes = s->live_blocks * WFS_BLOCK_SIZE;
 	out->free_bytes = s->live_blocks < s->capacity_blocks
-		? (s->capacity_blocks - s->live_blocks) * WFS_BLOCK_SIZE
-		: 0;
+				  ? (s->capacity_blocks - s->live_blocks) * WFS_BLOCK_SIZE
+				  : 0;
 	out->segment_count = s->super.segment_count;
 	out->segment_free_count = s->free_count;
 }

@@ -38,9 +38,9 @@ struct store_identity {
 
 struct store_options {
 	struct store_identity identity; /* open: must match, else -EXDEV */
-	uint32_t segment_size_bytes;    /* format only; a power of two; 0: 64 MiB, less on a
-					   small device */
-	bool force;                     /* format only: overwrite a foreign device */
+	uint32_t segment_size_bytes; /* format only; a power of two; 0: 64 MiB, less on a
+					small device */
+	bool force;                  /* format only: overwrite a foreign device */
 };
 
 /* Why a device was refused; text for the operator, one line, no newline. */
@@ -84,7 +84,8 @@ struct store_record {
 	uint64_t lsn;         /* of the bucket; strictly increasing per bucket */
 	uint32_t block_count; /* data blocks, 0..WFS_CHUNK_BLOCKS */
 	bool deletes;         /* only frees space: allowed into the reserve */
-	/* 0, -EIO or -ESHUTDOWN; from store_poll or the device, never from store_commit. */
+	/* 0, -EIO or -ESHUTDOWN; from store_poll or the device, never from store_commit.
+	 */
 	void (*done)(struct store_record *r, int status);
 	/* Set by store_begin. */
 	uint64_t id; /* of the first block */
@@ -97,14 +98,15 @@ struct store_record {
 /*
  * Reserve room in the next group commit. store_commit or store_abort must follow before
  * control returns to the loop and before any other store_begin. -ENOSPC: full (see
- * `deletes`); -EAGAIN: all commit buffers are in flight, try again from the callback set by
- * store_on_room; -EIO: failed store; -E2BIG: more blocks than a segment has (only with
+ * `deletes`); -EAGAIN: all commit buffers are in flight, try again from the callback set
+ * by store_on_room; -EIO: failed store; -E2BIG: more blocks than a segment has (only with
  * segments under 2 MiB).
  */
 int store_begin(struct store *s, struct store_record *r);
 /*
  * Append the record and apply its batch to the index. On an error nothing was applied or
- * written and done will not be called: -ENOMEM, -EIO, -E2BIG (batch over the commit size).
+ * written and done will not be called: -ENOMEM, -EIO, -E2BIG (batch over the commit
+ * size).
  */
 int store_commit(struct store *s, struct store_record *r, const struct batch *batch);
 void store_abort(struct store *s, struct store_record *r);
@@ -163,13 +165,13 @@ int store_checkpoint(struct store *s, void (*done)(void *ctx, int status), void 
 bool store_block_live(struct store *s, uint64_t id);
 
 struct store_stats {
-	uint64_t size_bytes;       /* of the device, usable for the log */
-	uint64_t live_bytes;       /* data blocks in use */
-	uint64_t free_bytes;       /* what a writer can still write before -ENOSPC */
-	uint64_t user_bytes;       /* data and batch bytes given to store_commit */
-	uint64_t device_bytes;     /* written to the device, all causes */
-	uint64_t cleaned_bytes;    /* moved by the cleaner */
-	uint64_t commit_count;     /* group commits */
+	uint64_t size_bytes;    /* of the device, usable for the log */
+	uint64_t live_bytes;    /* data blocks in use */
+	uint64_t free_bytes;    /* what a writer can still write before -ENOSPC */
+	uint64_t user_bytes;    /* data and batch bytes given to store_commit */
+	uint64_t device_bytes;  /* written to the device, all causes */
+	uint64_t cleaned_bytes; /* moved by the cleaner */
+	uint64_t commit_count;  /* group commits */
 	uint64_t record_count;
 	uint64_t read_count;
 	uint64_t read_bytes;
@@ -177,7 +179,7 @@ struct store_stats {
 	uint64_t checkpoint_count;
 	uint32_t segment_count;
 	uint32_t segment_free_count;
-	uint64_t recovery_us;      /* time store_open took */
+	uint64_t recovery_us; /* time store_open took */
 	uint64_t replayed_records;
 };
 void store_stats(const struct store *s, struct store_stats *out);

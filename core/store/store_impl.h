@@ -28,22 +28,22 @@
 #include "core/store/format.h"
 #include "core/store/store.h"
 
-#define STORE_GROUP_COUNT    4u /* of the writers; one more is the cleaner's */
-#define STORE_GROUP_DATA     512u
-#define STORE_RECORD_MAX     (5u << 19) /* record bytes in a group */
-#define STORE_FLIGHT_MAX     3u
-#define STORE_GATHER_BYTES   (256u << 10)
-#define STORE_BUFFER_COUNT   16u
-#define STORE_READ_OPS       64u
-#define STORE_READ_IOS       4u
-#define STORE_CACHE_BLOCKS   4096u /* recently written, direct-mapped by place */
-#define STORE_CACHE_RECORD   4u    /* records of more blocks do not enter */
+#define STORE_GROUP_COUNT            4u /* of the writers; one more is the cleaner's */
+#define STORE_GROUP_DATA             512u
+#define STORE_RECORD_MAX             (5u << 19) /* record bytes in a group */
+#define STORE_FLIGHT_MAX             3u
+#define STORE_GATHER_BYTES           (256u << 10)
+#define STORE_BUFFER_COUNT           16u
+#define STORE_READ_OPS               64u
+#define STORE_READ_IOS               4u
+#define STORE_CACHE_BLOCKS           4096u /* recently written, direct-mapped by place */
+#define STORE_CACHE_RECORD           4u    /* records of more blocks do not enter */
 #define STORE_CHECKPOINT_BATCH_BYTES (64u << 20)
 #define STORE_CHECKPOINT_LOG_BYTES   ((uint64_t)1 << 30)
-#define STORE_IO_TIMEOUT_US  60000000u
-#define STORE_RETRY_US       100000u
-#define STORE_FLUSH_POLL_US  1000u
-#define STORE_NONE           UINT32_MAX
+#define STORE_IO_TIMEOUT_US          60000000u
+#define STORE_RETRY_US               100000u
+#define STORE_FLUSH_POLL_US          1000u
+#define STORE_NONE                   UINT32_MAX
 
 /* Segments that must stay free for: the writers, deletes, the cleaner. */
 #define STORE_KEEP_WRITE  3u
@@ -84,8 +84,8 @@ struct group {
 	enum store_stream stream;
 	struct segment *segment;
 	uint64_t segment_seq;
-	uint32_t pos;         /* of the head */
-	uint32_t limit;       /* blocks from pos on */
+	uint32_t pos;   /* of the head */
+	uint32_t limit; /* blocks from pos on */
 	uint32_t data_count;
 	uint32_t record_count;
 	uint32_t record_bytes;
@@ -130,7 +130,7 @@ struct cleaner {
 	bool io_busy;
 	int io_status;
 	uint64_t retry_at_us;
-	bool again; /* wants the next turn though no I/O is under way */
+	bool again;      /* wants the next turn though no I/O is under way */
 	uint64_t *birth; /* per data block of the group */
 	uint64_t *from;
 	uint8_t *moves; /* move_disk[] */
@@ -250,8 +250,8 @@ static inline uint32_t place_block(uint64_t place)
 struct store_io_wait;
 int store_io_sync(struct device *dev, struct env *env, void (*pump)(void *ctx), void *ctx,
 	struct device_io *io);
-int super_load(struct store *s, const struct store_options *opt,
-	struct store_refusal *refusal);
+int super_load(
+	struct store *s, const struct store_options *opt, struct store_refusal *refusal);
 int super_store(struct store *s);
 void refuse(struct store_refusal *refusal, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -279,8 +279,8 @@ void segment_discard_one(struct store *s);
 void forward_release(struct store *s);
 /* Where the live block is: 0, -ESTALE, or an error of the index. */
 int forward_resolve(struct store *s, uint64_t id, uint64_t *place_out);
-int forward_resolve_range(struct store *s, uint64_t id, uint32_t count,
-	uint64_t *place_out);
+int forward_resolve_range(
+	struct store *s, uint64_t id, uint32_t count, uint64_t *place_out);
 /* Apply a record to index and bitmaps, all or nothing. */
 int record_apply(struct store *s, uint64_t id, uint32_t block_count, const void *bytes,
 	size_t size_bytes);
@@ -289,8 +289,8 @@ int moves_apply(struct store *s, const void *bytes, size_t size_bytes);
 /* commit.c */
 int group_init(struct store *s);
 void group_release(struct store *s);
-struct group *group_open(struct store *s, enum store_stream stream, uint32_t need,
-	uint32_t keep);
+struct group *group_open(
+	struct store *s, enum store_stream stream, uint32_t need, uint32_t keep);
 void group_drop(struct group *g);
 bool group_fits(const struct group *g, uint32_t data_count, uint32_t record_bytes);
 void group_append(struct group *g, const struct record_view *r);
@@ -321,8 +321,8 @@ int recovery_run(struct store *s, struct store_refusal *refusal);
 int read_init(struct store *s);
 void read_release(struct store *s);
 /* Remember new blocks: an overwrite of a part will want them again soon. */
-void read_cache_fill(struct store *s, uint64_t place, const void *data,
-	uint32_t block_count);
+void read_cache_fill(
+	struct store *s, uint64_t place, const void *data, uint32_t block_count);
 /* Go on with reads that the device did not take; true when some still wait. */
 bool read_poll(struct store *s);
 /* End reads that the device will never answer. */

@@ -163,14 +163,15 @@ static int refuse_wfs(const struct super *found, struct store_refusal *refusal)
 
 	uuid_text(found->cluster_uuid, uuid);
 	refuse(refusal,
-		"the device holds a WFS device of cluster %s, node %u, shard %u; use --force to "
+		"the device holds a WFS device of cluster %s, node %u, shard %u; use "
+		"--force to "
 		"destroy it",
 		uuid, found->node, found->shard);
 	return -EBUSY;
 }
 
-static int probe_device(struct super_access *a, uint8_t *buffer,
-	struct store_refusal *refusal)
+static int probe_device(
+	struct super_access *a, uint8_t *buffer, struct store_refusal *refusal)
 {
 	uint64_t last = device_usable(a->dev) - WFS_BLOCK_SIZE;
 	struct super found;
@@ -246,7 +247,7 @@ static int super_plan(struct super_access *a, const struct store_options *opt,
 		return -EINVAL;
 	count = segments_in(size, segment_size);
 	min = area_offset(segment_size) + WFS_BLOCK_SIZE +
-		(uint64_t)FORMAT_SEGMENT_COUNT_MIN * segment_size;
+	      (uint64_t)FORMAT_SEGMENT_COUNT_MIN * segment_size;
 	if (count < FORMAT_SEGMENT_COUNT_MIN || size < PROBE_SIZE_BYTES) {
 		refuse(refusal, "the device has %llu bytes, at least %llu are needed",
 			(unsigned long long)a->dev->size_bytes, (unsigned long long)min);
@@ -315,7 +316,8 @@ static int super_pick(struct super_access *a, uint8_t *buffer, struct super *out
 	if (rc[0] == 0 && rc[1] == 0) {
 		bool same = memcmp(copy[0].device_uuid, copy[1].device_uuid, 16) == 0;
 
-		*out = same && copy[1].generation > copy[0].generation ? copy[1] : copy[0];
+		*out = same && copy[1].generation > copy[0].generation ? copy[1]
+								       : copy[0];
 		return 0;
 	}
 	if (rc[0] == 0 || rc[1] == 0) {
@@ -352,8 +354,8 @@ static int super_match(const struct super *super, const struct store_identity *i
 	return -EXDEV;
 }
 
-int super_load(struct store *s, const struct store_options *opt,
-	struct store_refusal *refusal)
+int super_load(
+	struct store *s, const struct store_options *opt, struct store_refusal *refusal)
 {
 	struct super_access a = {s->dev, s->env, s->pump, s->pump_ctx};
 	uint8_t *buffer;

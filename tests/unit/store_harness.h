@@ -2,9 +2,9 @@
  * What the tests of the store share: a simulated world (device, index, clock), a small
  * program of slots, and a model to compare with.
  *
- * The program: SLOTS objects; each record writes one anew (1..max blocks), deletes one, or
- * changes only the index. Every record also puts its number under the key "n", so that a
- * recovered store says how many records it holds, and the model, run again up to that
+ * The program: SLOTS objects; each record writes one anew (1..max blocks), deletes one,
+ * or changes only the index. Every record also puts its number under the key "n", so that
+ * a recovered store says how many records it holds, and the model, run again up to that
  * number, says what each slot must be. A block carries slot, version and position; its
  * crc is in the index value, as the layer above would do it.
  */
@@ -115,8 +115,8 @@ static inline int h_kv_open(struct world *w)
 	return kv_rocks_open(path, true, 64 << 20, &w->kv);
 }
 
-static inline void h_init(struct world *w, uint64_t size_bytes, uint32_t segment_bytes,
-	uint64_t seed)
+static inline void h_init(
+	struct world *w, uint64_t size_bytes, uint32_t segment_bytes, uint64_t seed)
 {
 	memset(w, 0, sizeof(*w));
 	log_set_level(LOG_ERROR + 1);
@@ -163,7 +163,8 @@ static inline int h_open(struct world *w)
 	w->refusal.text[0] = 0;
 	if (__lsan_disable && w->disk && device_sim_faults(w->disk)->crash_at_write)
 		__lsan_disable();
-	rc = store_open(w->dev, w->kv, h_env(w), &w->opt, h_pump, w, &w->store, &w->refusal);
+	rc = store_open(
+		w->dev, w->kv, h_env(w), &w->opt, h_pump, w, &w->store, &w->refusal);
 	if (__lsan_enable && w->disk && device_sim_faults(w->disk)->crash_at_write)
 		__lsan_enable();
 	if (rc) {
@@ -212,8 +213,8 @@ static inline void h_turn(struct world *w)
 		h_pump(w);
 }
 
-static inline void h_fill_block(uint8_t *block, uint32_t slot, uint32_t version,
-	uint32_t index)
+static inline void h_fill_block(
+	uint8_t *block, uint32_t slot, uint32_t version, uint32_t index)
 {
 	uint64_t state = (uint64_t)slot << 40 ^ (uint64_t)version << 8 ^ index;
 
@@ -259,7 +260,8 @@ static inline void h_done(struct store_record *r, int status)
 	struct h_record *h = container_of(r, struct h_record, r);
 
 	if (status == 0) {
-		cr_assert_eq(h->number, h->w->acked_count + 1, "acknowledged out of order");
+		cr_assert_eq(
+			h->number, h->w->acked_count + 1, "acknowledged out of order");
 		h->w->acked_count = h->number;
 	} else {
 		h->w->failed_count++;
@@ -268,8 +270,8 @@ static inline void h_done(struct store_record *r, int status)
 }
 
 /* Versions are numbers of records, so a model run again finds the same. */
-static inline void h_model_apply(struct h_slot *model, const struct h_step *s,
-	uint32_t number)
+static inline void h_model_apply(
+	struct h_slot *model, const struct h_step *s, uint32_t number)
 {
 	if (s->kind == 0)
 		model[s->slot] = (struct h_slot){number, s->block_count};
@@ -284,8 +286,8 @@ static inline void h_batch(struct world *w, struct batch *b, const struct h_step
 
 	h_slot_key(st->slot, key);
 	if (st->kind == 0) {
-		struct h_value v = {.id = r->id, .version = number,
-			.block_count = st->block_count};
+		struct h_value v = {
+			.id = r->id, .version = number, .block_count = st->block_count};
 
 		for (uint32_t i = 0; i < st->block_count; i++) {
 			uint8_t *at = (uint8_t *)r->data + (size_t)i * WFS_BLOCK_SIZE;
@@ -387,7 +389,8 @@ static inline int h_drain(struct world *w)
 	for (uint32_t i = 0; i < 20000; i++) {
 		if (h_crashed(w) || store_error(w->store))
 			return -EIO;
-		if (store_durable_sequence(w->store) == store_committed_sequence(w->store))
+		if (store_durable_sequence(w->store) ==
+			store_committed_sequence(w->store))
 			return 0;
 		h_turn(w);
 	}
@@ -408,10 +411,13 @@ static inline void h_read_done(struct store_read *r, int status)
 	h->finished = true;
 }
 
-static inline int h_read(struct world *w, uint64_t id, uint32_t count,
-	const uint32_t *crcs, void *data)
+static inline int h_read(
+	struct world *w, uint64_t id, uint32_t count, const uint32_t *crcs, void *data)
 {
-	struct h_read h = {.r = {.id = id, .block_count = count, .crcs = crcs, .data = data,
+	struct h_read h = {.r = {.id = id,
+				   .block_count = count,
+				   .crcs = crcs,
+				   .data = data,
 				   .done = h_read_done}};
 
 	store_read(w->store, &h.r);
@@ -436,8 +442,8 @@ static inline uint32_t h_number(struct world *w)
 }
 
 /* One slot against the model: 0, or the error of a read. Wrong content ends the test. */
-static inline int h_check_slot(struct world *w, uint32_t slot, const struct h_slot *want,
-	uint8_t *data)
+static inline int h_check_slot(
+	struct world *w, uint32_t slot, const struct h_slot *want, uint8_t *data)
 {
 	static uint8_t expect[WFS_BLOCK_SIZE];
 	struct h_value v;
@@ -457,8 +463,8 @@ static inline int h_check_slot(struct world *w, uint32_t slot, const struct h_sl
 		return rc;
 	for (uint32_t i = 0; i < v.block_count; i++) {
 		h_fill_block(expect, slot, v.version, i);
-		cr_assert(memcmp(expect, data + (size_t)i * WFS_BLOCK_SIZE, WFS_BLOCK_SIZE) ==
-				0,
+		cr_assert(memcmp(expect, data + (size_t)i * WFS_BLOCK_SIZE,
+				  WFS_BLOCK_SIZE) == 0,
 			"wrong data: slot %u block %u seed %llu", slot, i,
 			(unsigned long long)w->seed);
 	}

@@ -42,7 +42,8 @@ Test(store, many_crashes)
 	for (int i = 0; i < 60; i++) {
 		cr_assert_eq(h_open(&w), 0, "%s", w.refusal.text);
 		h_adopt(&w);
-		cr_assert_eq(h_run(&w, 20 + (uint32_t)(h_random(&state) % 200), &state), 0);
+		cr_assert_eq(
+			h_run(&w, 20 + (uint32_t)(h_random(&state) % 200), &state), 0);
 		if (i % 3 == 0)
 			h_close(&w);
 		else
@@ -59,14 +60,15 @@ static void overwrite_for_ever(uint32_t segment_bytes, uint32_t segments, double
 	struct store_stats st;
 	uint64_t size, live;
 
-	h_init(&w, (uint64_t)(segments + 1) * segment_bytes + (1 << 20), segment_bytes, 3);
+	h_init(&w, (uint64_t)(segments + 1) * segment_bytes + (1 << 20), segment_bytes,
+		3);
 	cr_assert_eq(h_format(&w), 0);
 	cr_assert_eq(h_open(&w), 0, "%s", w.refusal.text);
 	store_stats(w.store, &st);
 	size = st.size_bytes;
 	w.blocks_max = segment_bytes < SEG ? 8 : 16;
 	w.slots = (uint32_t)((double)st.free_bytes * fill /
-		((w.blocks_max + 1) / 2.0 * WFS_BLOCK_SIZE));
+			     ((w.blocks_max + 1) / 2.0 * WFS_BLOCK_SIZE));
 	cr_assert_leq(w.slots, H_SLOTS);
 	do {
 		int rc = h_run(&w, 500, &state);
@@ -88,7 +90,8 @@ static void overwrite_for_ever(uint32_t segment_bytes, uint32_t segments, double
 		segments, segment_bytes >> 10, 100.0 * (double)live / (double)size,
 		(double)st.user_bytes / (double)size,
 		(double)st.device_bytes / (double)st.user_bytes,
-		(double)st.cleaned_bytes / 1048576.0, (unsigned long long)st.checkpoint_count);
+		(double)st.cleaned_bytes / 1048576.0,
+		(unsigned long long)st.checkpoint_count);
 	h_release(&w);
 }
 

@@ -49,7 +49,8 @@ static void damage_judge(struct world *w, uint32_t slack, struct verdict *v)
 		return;
 	}
 	n = h_number(w);
-	cr_assert_geq(n + slack, w->acked_count, "%u of %u acknowledged", n, w->acked_count);
+	cr_assert_geq(
+		n + slack, w->acked_count, "%u of %u acknowledged", n, w->acked_count);
 	for (uint32_t i = 0; i < n; i++)
 		h_model_apply(model, &w->steps[i], i + 1);
 	for (uint32_t i = 0; i < w->slots; i++) {
@@ -84,7 +85,8 @@ Test(store_damage, one_bit_in_every_block)
 		h_release(&w);
 	}
 	fprintf(stderr,
-		"one bit in each of %u blocks: %u refused, %u read errors, %u last commit lost, "
+		"one bit in each of %u blocks: %u refused, %u read errors, %u last "
+		"commit lost, "
 		"%u unaffected\n",
 		blocks, v.refused, v.read_errors, v.shorter, v.unaffected);
 	cr_assert_gt(v.refused, 0);

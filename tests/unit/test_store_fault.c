@@ -83,7 +83,8 @@ static bool fault_at(enum fault fault, const struct shape *shape, unsigned nth)
 	fault_arm(&w, fault, nth);
 	rc = h_open(&w);
 	if (rc) {
-		cr_assert(rc == -EIO || rc == -ENOMEM, "open rc %d %s", rc, w.refusal.text);
+		cr_assert(
+			rc == -EIO || rc == -ENOMEM, "open rc %d %s", rc, w.refusal.text);
 		cr_assert(fault_disarm(&w, fault));
 		cr_assert_eq(h_open(&w), 0, "%s", w.refusal.text);
 		fault_arm(&w, fault, 0);
@@ -123,10 +124,12 @@ static void fault_matrix(enum fault fault, const struct shape *shape, const char
 	unsigned nth = 1;
 	unsigned runs = 0;
 
-	for (; fault_at(fault, shape, nth); nth += nth < 400 ? 1 : shape == &tight ? 41 : 7)
+	for (; fault_at(fault, shape, nth); nth += nth < 400         ? 1
+						   : shape == &tight ? 41
+								     : 7)
 		runs++;
-	fprintf(stderr, "fault matrix: %s, %u of %u faults, cleaned %llu KiB\n", name, runs,
-		nth - 1, (unsigned long long)cleaned_bytes >> 10);
+	fprintf(stderr, "fault matrix: %s, %u of %u faults, cleaned %llu KiB\n", name,
+		runs, nth - 1, (unsigned long long)cleaned_bytes >> 10);
 	cr_assert_gt(runs, 50);
 	cr_assert(shape != &tight || cleaned_bytes > 0);
 }

@@ -47,8 +47,12 @@ static struct commit_head commit_sample(uint8_t *out)
 		.data_count = 2,
 		.record_count = 1,
 	};
-	struct record_view r = {.type = FORMAT_RECORD_BATCH, .bucket = 12, .bucket_epoch = 13,
-		.block_count = 2, .lsn = 14, .id = 11 << 16 | 6};
+	struct record_view r = {.type = FORMAT_RECORD_BATCH,
+		.bucket = 12,
+		.bucket_epoch = 13,
+		.block_count = 2,
+		.lsn = 14,
+		.id = 11 << 16 | 6};
 	struct batch b;
 	le32 crc = le32_put(0x12345678);
 
@@ -71,8 +75,10 @@ static struct commit_head commit_sample(uint8_t *out)
 /* A change of these numbers is a change of the format: raise the version. */
 Test(store_format, golden_bytes)
 {
-	struct checkpoint_mark mark = {.device_uuid = {4, 5, 6}, .incarnation = 9,
-		.sequence = 20, .next_segment_seq = 12,
+	struct checkpoint_mark mark = {.device_uuid = {4, 5, 6},
+		.incarnation = 9,
+		.sequence = 20,
+		.next_segment_seq = 12,
 		.open = {{11, 3, 6}, {10, 2, 1}}};
 	struct checkpoint_disk disk;
 	uint64_t place[FORMAT_FORWARD_BLOCKS] = {[3] = 70000, [4] = 70001, [9] = 80000};
@@ -107,7 +113,8 @@ Test(store_format, decoded_is_what_was_encoded)
 	struct commit_head commit, again;
 	struct record_view r;
 	uint32_t offset;
-	const uint8_t *payload = ((const struct commit_disk *)(const void *)block)->payload;
+	const uint8_t *payload =
+		((const struct commit_disk *)(const void *)block)->payload;
 
 	super_encode(&super_sample, block);
 	cr_assert_eq(super_decode(block, sizeof(block), &super), 0);
@@ -164,7 +171,8 @@ Test(store_format, decoders_survive_anything)
 		(void)segment_head_decode(block, sizeof(block), &segment);
 		if (commit_head_decode(block, sizeof(block), &commit) == 0 &&
 			commit.overflow_count == 0) {
-			commit.payload_crc = crc32c(disk->payload, commit.payload_size_bytes);
+			commit.payload_crc =
+				crc32c(disk->payload, commit.payload_size_bytes);
 			(void)payload_check(&commit, disk->payload, FORMAT_INLINE_MAX);
 		}
 	}
@@ -174,7 +182,9 @@ Test(store_format, decoders_survive_anything)
 		struct checkpoint_mark mark;
 
 		for (uint32_t k = 0; k < sizeof(bytes); k++)
-			bytes[k] = h_random(&state) % 3 ? 0 : (uint8_t)(h_random(&state) % 70);
+			bytes[k] = h_random(&state) % 3
+					   ? 0
+					   : (uint8_t)(h_random(&state) % 70);
 		(void)checkpoint_decode(bytes, sizeof(struct checkpoint_disk), &mark);
 		if (forward_decode(bytes, h_random(&state) % sizeof(bytes), place) == 0) {
 			uint8_t out[FORMAT_FORWARD_BLOCKS * sizeof(struct forward_disk)];

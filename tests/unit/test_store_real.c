@@ -53,9 +53,11 @@ Test(store_real, round_trips)
 		cr_assert_eq(h_run(&w, 4000, &state), 0);
 		cr_assert_eq(h_drain(&w), 0);
 		store_stats(w.store, &st);
-		fprintf(stderr, "file and RocksDB: %.0f records/s, %.0f MB/s, %.1f a commit\n",
+		fprintf(stderr,
+			"file and RocksDB: %.0f records/s, %.0f MB/s, %.1f a commit\n",
 			4000e6 / (double)(env_now_us(env_real()) - start_us),
-			(double)st.user_bytes / (double)(env_now_us(env_real()) - start_us),
+			(double)st.user_bytes /
+				(double)(env_now_us(env_real()) - start_us),
 			(double)st.record_count / (double)st.commit_count);
 		if (i == 1)
 			cr_assert_eq(h_checkpoint(&w), 0);
