@@ -25,7 +25,8 @@
 #include "core/store/store_impl.h"
 
 #define HEADER_READS  32u
-#define WINDOW_BLOCKS 128u
+#define WINDOW_BLOCKS 256u
+#define WINDOW_SHORT  8u /* after a long commit only the next head is wanted */
 
 struct found { /* a commit after the mark */
 	uint64_t sequence;
@@ -312,16 +313,16 @@ static int headers_judge(struct recovery *r)
 
 /* --- 3: walking --------------------------------------------------------------------- */
 
-static int window_block(
-	struct recovery *r, uint32_t physical, uint32_t block, const uint8_t **block_out)
+static int window_block(struct recovery *r, uint32_t physical, uint32_t block,
+	uint32_t ahead, const uint8_t **block_out)
 {
 	uint32_t count = r->s->segment_blocks - block;
 	int rc;
 
 	if (r->window_physical != physical || block < r->window_pos ||
 		block >= r->window_pos + r->window_count) {
-		if (count > WINDOW_BLOCKS)
-			count = WINDOW_BLOCKS;
+		if (count > ahead)
+			count = ahead;
 		r->window_count = 0;
 		rc = read_blocks(r, physical, block, r->memory, count);
 		if (rc)
@@ -348,6 +349,7 @@ static int walk_segment(struct recovery *r, uint32_t physical)
 {
 	const struct place_to_walk *w = &r->walks[physical];
 	uint32_t block = w->block;
+	uint32_t ahead = WINDOW_SHORT;
 	bool chain = true;
 	int rc = 0;
 
@@ -356,11 +358,12 @@ static int walk_segment(struct recovery *r, uint32_t physical)
 		const uint8_t *bytes;
 		struct found f;
 
-		rc = window_block(r, physical, block, &bytes);
+		rc = window_block(r, physical, block, ahead, &bytes);
 		if (rc)
 			return rc;
 		if (!head_valid(r, physical, block, bytes, &head)) {
 			chain = false;
+			ahead = WINDOW_BLOCKS;
 			block++;
 			continue;
 		}
@@ -368,7 +371,14 @@ static int walk_segment(struct recovery *r, uint32_t physical)
 			head.sequence, head.durable_sequence, w->seq, physical, block};
 		if (head.sequence > r->mark.sequence)
 			buf_append(&r->found, &f, sizeof(f));
-		block += chain ? 1 + head.data_count + head.overflow_count : 1;
+		if (chain) {
+			uint32_t blocks = 1 + head.data_count + head.overflow_count;
+
+			ahead = blocks > WINDOW_SHORT ? WINDOW_SHORT : WINDOW_BLOCKS;
+			block += blocks;
+		} else {
+			block++;
+		}
 	}
 	return rc ? rc : buf_error(&r->found);
 }
@@ -422,7 +432,8 @@ static int commit_data_check(struct recovery *r, const struct found *f,
 {
 	for (uint32_t i = 0; i < head->data_count; i++) {
 		const uint8_t *bytes;
-		int rc = window_block(r, f->physical, f->block + 1 + i, &bytes);
+		int rc = window_block(
+			r, f->physical, f->block + 1 + i, WINDOW_BLOCKS, &bytes);
 
 		if (rc)
 			return rc;
@@ -437,7 +448,7 @@ static int commit_load(struct recovery *r, const struct found *f, bool check_dat
 	struct commit_head *head, uint8_t *payload)
 {
 	const uint8_t *bytes;
-	int rc = window_block(r, f->physical, f->block, &bytes);
+	int rc = window_block(r, f->physical, f->block, WINDOW_SHORT, &bytes);
 
 	if (rc)
 		return rc;
