@@ -34,6 +34,7 @@
 #define RING_ENTRIES     1024u
 #define CACHE_ENTRIES    65536u
 #define STOP_PATIENCE_US 60000000u
+#define CLAIM_PATIENCE_US 2000000u
 
 struct poller {
 	struct ring_op op;
@@ -94,8 +95,14 @@ static const char *device_reason(int rc)
 static int device_open(const struct config_shard *cs, struct ring *ring,
 	struct device **device_out, char *reason, size_t reason_size)
 {
+	uint64_t until = env_now_us(env_real()) + CLAIM_PATIENCE_US;
 	int rc = device_file_open(cs->device, ring, device_out);
 
+	/* The kernel lets go of a killed wfsd's claim only when its last I/O is done. */
+	while (rc == -EBUSY && env_now_us(env_real()) < until) {
+		usleep(20000);
+		rc = device_file_open(cs->device, ring, device_out);
+	}
 	if (rc < 0)
 		snprintf(reason, reason_size, "device %s: %s", cs->device,
 			device_reason(rc));
