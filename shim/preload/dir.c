@@ -344,3 +344,16 @@ ssize_t wfs_getdents64(int fd, void *buffer, size_t size)
 	return answer(fs_result(rc));
 }
 EXPORT(getdents64, wfs_getdents64);
+
+static ssize_t WFS_USED wfs_getdirentries(int fd, char *buffer, size_t size, off_t *base)
+{
+	struct file *f = fd_file(fd);
+
+	if (!f)
+		return REAL(getdirentries)(fd, buffer, size, base);
+	fd_put(f);
+	*base = fd_position(fd);
+	return wfs_getdents64(fd, buffer, size);
+}
+EXPORT(getdirentries, wfs_getdirentries);
+EXPORT(getdirentries64, wfs_getdirentries);

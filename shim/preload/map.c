@@ -2,11 +2,12 @@
  * Memory mappings of WFS files.
  *
  * Read-only and private ones are anonymous memory filled from the file when mapped; they
- * do not see later changes by others. A shared writable one is such memory too, with a
- * shadow of what the file holds as we know it: pages that differ from their shadow are
- * written at msync, munmap, fsync, close of the file, and exit. At most MAPS_MAX shared
- * writable mappings at a time (ENOMEM beyond). A child of fork has a copy of its own, which it
- * does not flush before it changed it: the shadow is copied by fork along with the pages.
+ * do not see later changes by others. A shared writable one is a mapping of a local file
+ * that all programs of the host share (map_side.c; anonymous memory where that fails),
+ * with a shadow of what the file holds as we know it: pages that differ from their shadow
+ * are written at msync, munmap, fsync, close of the file, and exit. At most MAPS_MAX
+ * shared writable mappings at a time, ENOMEM beyond. A fork flushes first, so that the
+ * child, which has a shadow of its own, does not write the parent's changes again.
  */
 #include "shim/preload/map.h"
 
@@ -29,6 +30,7 @@ struct map {
 	struct client_file cf;
 	uint64_t offset;
 	uint64_t file_size; /* bytes past it are never written */
+	int side;           /* the local file, or -1 */
 };
 
 static struct map maps[MAPS_MAX];
@@ -112,6 +114,25 @@ int map_flush_file(const struct file *f)
 
 /* --- mapping ------------------------------------------------------------------------------------- */
 
+static long map_side(struct client *c, struct file *f, void *addr, size_t size, int flags,
+	off_t offset, int *side_out)
+{
+	int kept = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT;
+	long map;
+	int side;
+
+	side = map_side_open(c, &f->cf, (uint64_t)offset, size);
+	if (side < 0)
+		return side;
+	map = raw(SYS_mmap, addr, size, PROT_READ | PROT_WRITE, MAP_SHARED | (flags & kept),
+		side, offset);
+	if (failed(map))
+		map_side_close(side);
+	else
+		*side_out = side;
+	return map;
+}
+
 /* Anonymous memory in the asked place, filled from the file. */
 static long map_fill(struct client *c, struct file *f, void *addr, size_t size, int flags,
 	off_t offset)
@@ -137,7 +158,8 @@ static long map_fill(struct client *c, struct file *f, void *addr, size_t size, 
 	return map;
 }
 
-static int map_remember(struct client *c, struct file *f, long start, size_t size, off_t offset)
+static int map_remember(struct client *c, struct file *f, long start, size_t size,
+	off_t offset, int side)
 {
 	struct client_attr attr;
 	bool locked;
@@ -165,6 +187,7 @@ static int map_remember(struct client *c, struct file *f, long start, size_t siz
 		m->cf.mode = f->cf.mode;
 		m->offset = (uint64_t)offset;
 		m->file_size = attr.size_bytes;
+		m->side = side;
 		m->start = (uintptr_t)start;
 		map_count++;
 		rc = 0;
@@ -181,8 +204,8 @@ static long map_file(struct client *c, struct file *f, void *addr, size_t size, 
 	int type = flags & MAP_TYPE;
 	unsigned mode = f->flags & O_ACCMODE;
 	bool shared = type != MAP_PRIVATE;
+	int side = -1, rc;
 	long map;
-	int rc;
 
 	if (!size || (offset & (off_t)(PAGE - 1)) || offset < 0)
 		return -EINVAL;
@@ -193,12 +216,17 @@ static long map_file(struct client *c, struct file *f, void *addr, size_t size, 
 	if (mode == O_WRONLY || (shared && (prot & PROT_WRITE) && mode != O_RDWR))
 		return -EACCES;
 	map_flush_file(f);
-	map = map_fill(c, f, addr, size, flags, offset);
+	map = -ENODEV;
+	if (shared && mode == O_RDWR)
+		map = map_side(c, f, addr, size, flags, offset, &side);
+	if (failed(map))
+		map = map_fill(c, f, addr, size, flags, offset);
 	if (failed(map))
 		return map;
 	if (shared && mode == O_RDWR) {
-		rc = map_remember(c, f, map, size, offset);
-		if (rc && (prot & PROT_WRITE)) {
+		rc = map_remember(c, f, map, size, offset, side);
+		if (rc) {
+			map_side_close(side);
 			(void)raw(SYS_munmap, map, size);
 			return rc;
 		}
@@ -222,6 +250,7 @@ static void map_cut(uintptr_t from, uintptr_t to)
 		(void)map_flush(m, 0, UINTPTR_MAX);
 		if (from <= start && to >= end) {
 			(void)raw(SYS_munmap, m->shadow, page_round(m->size));
+			map_side_close(m->side);
 			m->start = 0;
 			map_count--;
 		} else if (from <= start) {

@@ -260,6 +260,18 @@ static ssize_t WFS_USED wfs_recvmsg(int fd, struct msghdr *m, int flags)
 }
 EXPORT(recvmsg, wfs_recvmsg);
 
+static int WFS_USED wfs_recvmmsg(
+	int fd, struct mmsghdr *m, unsigned count, int flags, struct timespec *timeout)
+{
+	int rc = REAL(recvmmsg)(fd, m, count, flags, timeout);
+
+	for (int i = 0; i < rc && fs_on(); i++)
+		if (m[i].msg_hdr.msg_control && m[i].msg_hdr.msg_controllen)
+			message_look(&m[i].msg_hdr, true);
+	return rc;
+}
+EXPORT(recvmmsg, wfs_recvmmsg);
+
 /* --- identity ------------------------------------------------------------------------------------------ */
 
 static int changed(int rc)

@@ -9,6 +9,8 @@
  * the kernel would do.
  */
 #include <linux/memfd.h>
+#include <pty.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -43,6 +45,30 @@ EXPORT(fork, wfs_fork);
 EXPORT(__fork, wfs_fork);
 EXPORT(vfork, wfs_fork);
 EXPORT(__vfork, wfs_fork);
+
+static pid_t WFS_USED wfs__Fork(void)
+{
+	before_fork();
+	return REAL(_Fork)();
+}
+EXPORT(_Fork, wfs__Fork);
+
+/* The later arguments go through as they are, given or not. */
+static int WFS_USED wfs_clone(int (*fn)(void *), void *stack, int flags, void *arg, void *a,
+	void *b, void *c)
+{
+	before_fork();
+	return REAL(clone)(fn, stack, flags, arg, a, b, c);
+}
+EXPORT(clone, wfs_clone);
+
+static int WFS_USED wfs_forkpty(
+	int *fd, char *name, const struct termios *termios, const struct winsize *size)
+{
+	before_fork();
+	return REAL(forkpty)(fd, name, termios, size);
+}
+EXPORT(forkpty, wfs_forkpty);
 
 static int WFS_USED wfs_daemon(int nochdir, int noclose)
 {

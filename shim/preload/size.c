@@ -169,6 +169,13 @@ int wfs_fdatasync(int fd)
 }
 EXPORT(fdatasync, wfs_fdatasync);
 
+static void WFS_USED wfs_sync(void)
+{
+	(void)map_flush_file(NULL);
+	REAL(sync)();
+}
+EXPORT(sync, wfs_sync);
+
 static int WFS_USED wfs_syncfs(int fd)
 {
 	struct file *f = fd_file(fd);

@@ -3,6 +3,7 @@
  * Those that concern files go to the shim's calls, which sort out what is local; the rest
  * goes to the kernel as it is. Cancellation points stay such only through libc.
  */
+#include <linux/openat2.h>
 #include <unistd.h>
 
 #include "shim/preload/calls.h"
@@ -71,6 +72,21 @@ static bool call_by_fd(long nr, const struct args *x, long *rc)
 	}
 }
 
+/* openat2: what its resolve flags forbid is not watched over in WFS, so then: ENOSYS. */
+static bool call_openat2(const struct args *x, long *rc)
+{
+	const struct open_how *how = (const void *)x->c;
+
+	if (!path_is_wfs((int)x->a, PATH(x->b)))
+		return false;
+	if (how->resolve)
+		*rc = answer(-ENOSYS);
+	else
+		*rc = wfs_openat_mode((int)x->a, PATH(x->b), (int)how->flags,
+			(mode_t)how->mode);
+	return true;
+}
+
 static bool call_at(long nr, const struct args *x, long *rc)
 {
 	int fd = (int)x->a;
@@ -78,6 +94,7 @@ static bool call_at(long nr, const struct args *x, long *rc)
 
 	switch (nr) {
 	case SYS_openat: *rc = wfs_openat_mode(fd, path, (int)x->c, (mode_t)x->d); return true;
+	case SYS_openat2: return call_openat2(x, rc);
 	case SYS_newfstatat: *rc = wfs_fstatat(fd, path, (void *)x->c, (int)x->d); return true;
 	case SYS_statx:
 		*rc = wfs_statx(fd, path, (int)x->c, (unsigned)x->d, (void *)x->e);

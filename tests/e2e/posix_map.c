@@ -51,6 +51,19 @@ static void check_shared(int fd)
 	OK(munmap(p, SIZE) == 0);
 	OK(pread(fd, text, 1, SIZE - 1) == 1 && text[0] == '!');
 	OK(fstat(fd, &st) == 0 && st.st_size == SIZE);
+	/* Seen by another process that maps it, while both do. */
+	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	pid = fork();
+	if (!pid) {
+		int other = open(at("m"), O_RDWR);
+		char *q = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+
+		q[17] = '?';
+		_exit(munmap(q, 4096) == 0 ? 0 : 1);
+	}
+	OK(status_of(pid) == 0 && p[17] == '?');
+	OK(munmap(p, SIZE) == 0);
+	OK(pread(fd, text, 1, 17) == 1 && text[0] == '?');
 	/* Written at exit of a process that unmaps nothing. */
 	pid = fork();
 	if (!pid) {
