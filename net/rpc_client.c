@@ -83,6 +83,7 @@ static void call_finish(struct rpc *rpc, struct call *call, const struct outcome
 	call->user = NULL;
 	call->peer = NULL;
 	call->id += RPC_CALLS_MAX;
+	assert(user);
 	user->done(user, o->status, o->reply, o->reply_size, o->data_size);
 }
 

@@ -89,6 +89,7 @@ static void reply_send(
 		.sender = le32_put(rpc->opt.self),
 	};
 
+	assert(m);
 	memcpy(m->bytes, &head, sizeof(head));
 	m->size_bytes = (uint32_t)sizeof(head) + r->body_size +
 			(r->flags & HEAD_INLINE ? r->data_size : 0);

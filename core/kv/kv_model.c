@@ -124,6 +124,7 @@ static int node_own(struct node **slot)
 {
 	struct node *old = *slot, *copy;
 
+	assert(old);
 	if (old->ref_count == 1)
 		return 0;
 	copy = mem_alloc(sizeof(*copy));

@@ -5,6 +5,7 @@
  * the root first and names it then: a crash in between leaves an unnamed empty directory,
  * never a name without root.
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -141,6 +142,7 @@ int cmd_fs_create(struct ctl *ctl, int argc, char **argv)
 	if (rc == EXIT_OK && !(map = map_copy(local.map, 1)))
 		rc = ctl_fail("out of memory");
 	if (rc == EXIT_OK) {
+		assert(map);
 		map->epoch++;
 		fs = &map->filesystems[map->filesystem_count - 1];
 		fs->fsid = fsid;

@@ -275,6 +275,7 @@ static bool scan_batch(struct image *im, uint16_t bucket, const uint8_t *data, s
 {
 	size_t at = 0;
 
+	assert(data);
 	while (size - at >= 8) {
 		struct entry e = {.bucket = bucket};
 		le16 key_size;

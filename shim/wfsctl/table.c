@@ -75,13 +75,14 @@ static struct cell *cell_last(struct table *t, unsigned column)
 void table_text(struct table *t, unsigned column, const char *format, ...)
 {
 	struct cell *cell = cell_last(t, column);
+	char *text = NULL;
 	va_list ap;
 
 	va_start(ap, format);
-	if (vasprintf(&cell->text, format, ap) < 0)
+	if (vasprintf(&text, format, ap) < 0)
 		alloc_or_die(NULL, SIZE_MAX / 2);
 	va_end(ap);
-	cell->type = CELL_TEXT;
+	*cell = (struct cell){.type = CELL_TEXT, .text = text};
 }
 
 void table_count(struct table *t, unsigned column, uint64_t value)
