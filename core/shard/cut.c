@@ -69,6 +69,20 @@ static bool cut_begin(struct exec *x, bool deletes)
 	return false;
 }
 
+/*
+ * The new generation is not told before the purge is done: a write that bears it may
+ * reach a chunk before the purge does, and would be purged. With the old one it is
+ * refused there or here, and its writer asks again, which waits for the purge.
+ */
+void cut_reply(struct exec *x, const struct attr *attr, bool purging)
+{
+	struct attr told = *attr;
+
+	if (purging)
+		told.generation--;
+	path_reply(x, &told, 0);
+}
+
 static void setattr_ready(struct exec *x)
 {
 	struct shard *s = x->s;
@@ -78,6 +92,17 @@ static void setattr_ready(struct exec *x)
 	bool purge = false;
 	int rc;
 
+	rc = meta_getattr(s->meta, io->ino, &attr);
+	if (rc == 0 && attr.generation != io->generation) {
+		/* Cut by another while the edge was read: that is no longer what is there. */
+		chunk_release(x);
+		exec_start(x);
+		return;
+	}
+	if (rc < 0) {
+		io_end(x, rc);
+		return;
+	}
 	if (!cut_begin(x, io->set.size_bytes < io->size_bytes))
 		return;
 	shard_call_init(s, &x->req->cred, &c);
@@ -85,7 +110,7 @@ static void setattr_ready(struct exec *x)
 	if (rc == 0)
 		rc = cut_edge(x);
 	if (rc == 0) {
-		path_reply(x, &attr, 0);
+		cut_reply(x, &attr, purge);
 		if (purge)
 			purge_kick(s);
 	}
@@ -132,6 +157,7 @@ static int setattr_walk(struct exec *x)
 	io->ino = w.ino;
 	io->chunk = 0;
 	io->size_bytes = attr.size_bytes;
+	io->generation = attr.generation;
 	io->set = (struct meta_set){
 		.mask = le32_get(ws->mask),
 		.mode = le32_get(ws->mode),

@@ -590,9 +590,12 @@ int op_extend(struct exec *x, struct meta_call *c)
 {
 	const struct wire_io *wi = x->req->body;
 	struct attr attr;
-	int rc = meta_extend(x->s->meta, c, le64_get(wi->ino), le32_get(wi->generation),
-		le64_get(wi->offset), &attr);
+	int rc;
 
+	if (ino_bucket(le64_get(wi->ino)) != x->req->bucket)
+		return -EINVAL;
+	rc = meta_extend(x->s->meta, c, le64_get(wi->ino), le32_get(wi->generation),
+		le64_get(wi->offset), &attr);
 	if (rc == 0)
 		inode_reply(x, &attr, le64_get(wi->offset), 0);
 	return rc;
@@ -603,9 +606,12 @@ int op_append(struct exec *x, struct meta_call *c)
 	const struct wire_io *wi = x->req->body;
 	struct attr attr;
 	uint64_t offset;
-	int rc = meta_append(x->s->meta, c, le64_get(wi->ino), le32_get(wi->length),
-		&offset, &attr);
+	int rc;
 
+	if (ino_bucket(le64_get(wi->ino)) != x->req->bucket)
+		return -EINVAL;
+	rc = meta_append(x->s->meta, c, le64_get(wi->ino), le32_get(wi->length), &offset,
+		&attr);
 	if (rc == 0)
 		inode_reply(x, &attr, offset, le32_get(wi->length));
 	return rc;

@@ -119,7 +119,7 @@ int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 	int rc;
 
 	memset(w, 0, offsetof(struct walk, target));
-	if (size == 0 && mode != WALK_PARENT) {
+	if (size == 0 && mode == WALK_NOFOLLOW) {
 		/* The object itself, whatever it is. */
 		w->end = WALK_DONE;
 		w->ino = le64_get(wp->start);
@@ -221,7 +221,7 @@ static int open_inode(struct exec *x, struct meta_call *c, ino_id ino, int flags
 	}
 	if (S_ISREG(attr.mode))
 		x->opened = ino;
-	path_reply(x, &attr, 0);
+	cut_reply(x, &attr, purge);
 	return 0;
 }
 
@@ -255,6 +255,8 @@ static int open_create(struct exec *x, struct meta_call *c, int flags)
 	}
 	if (flags & O_EXCL)
 		return -EEXIST;
+	if (type == DT_DIR)
+		return -EISDIR;
 	if (type == DT_LNK && !(flags & O_NOFOLLOW)) {
 		rc = path_walk(x, c, WALK_FOLLOW, &w);
 		if (rc <= 0)

@@ -10,7 +10,7 @@
 #include "core/base/mem.h"
 
 static const struct op_desc ops[OP_MAX] = {
-	[OP_PING] = {.handler = op_ping},
+	[OP_PING] = {.handler = op_ping, .whole_shard = true},
 	[OP_WALK] = {.handler = op_walk},
 	[OP_OPEN] = {.handler = op_open, .writes = true},
 	[OP_SETATTR] = {.start = setattr_start},
@@ -32,8 +32,8 @@ static const struct op_desc ops[OP_MAX] = {
 	[OP_WRITE] = {.start = write_start},
 	[OP_EXTEND] = {.handler = op_extend, .writes = true},
 	[OP_APPEND] = {.handler = op_append, .writes = true},
-	[OP_SHARD_STATS] = {.handler = op_shard_stats},
-	[OP_SESSION_END] = {.handler = op_session_end},
+	[OP_SHARD_STATS] = {.handler = op_shard_stats, .whole_shard = true},
+	[OP_SESSION_END] = {.handler = op_session_end, .whole_shard = true},
 	[OP_SCAN] = {.handler = op_scan, .root_only = true},
 	[OP_MAKE_ROOT] = {.handler = op_make_root, .writes = true, .root_only = true},
 	[OP_ENTRY] = {.handler = op_entry, .node_only = true},
@@ -317,6 +317,10 @@ void shard_handle(struct shard *s, struct request *req)
 	}
 	if (op->root_only && req->cred.uid != 0) {
 		req->done(req, -EPERM);
+		return;
+	}
+	if ((req->flags & HEAD_TO_SHARD) && !op->whole_shard) {
+		req->done(req, -EINVAL);
 		return;
 	}
 	if (!(req->flags & HEAD_TO_SHARD) && !shard_owns(s, req->bucket)) {

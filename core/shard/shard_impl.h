@@ -53,6 +53,7 @@ struct op_desc {
 	bool deletes; /* only frees space */
 	bool node_only;
 	bool root_only;
+	bool whole_shard; /* may be addressed to a shard by its number */
 };
 
 struct shard {
@@ -172,6 +173,8 @@ void read_start(struct exec *x);
 void write_start(struct exec *x);
 void setattr_start(struct exec *x);
 void chunk_purge_start(struct exec *x);
+/* The reply of what cut a file; purging: chunks above 0 are still to be cut. */
+void cut_reply(struct exec *x, const struct attr *attr, bool purging);
 void io_free(struct io *io);
 
 /* --- open files (opens.c) --- */

@@ -466,8 +466,14 @@ void world_release(struct world *w)
 static bool shard_turn(struct world *w, struct world_shard *ws)
 {
 	uint64_t now = now_of(w), store_us, shard_us;
-	bool busy = device_sim_step(ws->dev) > 0;
+	bool busy = false;
 
+	if (now >= ws->device_us) {
+		busy = device_sim_step(ws->dev) > 0;
+		/* A slow device lets others come in between. */
+		if (w->shuffle)
+			ws->device_us = now + world_random(w) % 400;
+	}
 	if (device_sim_crashed(ws->disk))
 		return true;
 	while (!list_empty(&ws->local)) {
@@ -509,9 +515,14 @@ void world_turn(struct world *w)
 		return;
 	}
 	next = messages_next_us(w);
-	for (uint32_t i = 0; i < w->shard_count; i++)
-		if (w->shards[i].alive && w->shards[i].next_us < next)
-			next = w->shards[i].next_us;
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		const struct world_shard *ws = &w->shards[i];
+
+		if (ws->alive && ws->next_us < next)
+			next = ws->next_us;
+		if (ws->alive && ws->device_us > now && ws->device_us < next)
+			next = ws->device_us;
+	}
 	if (next > now + 100000)
 		next = now + 100000;
 	env_sim_advance(&w->env, next > now ? next - now : 1);

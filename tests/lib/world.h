@@ -36,6 +36,7 @@ struct world_shard {
 	struct shard *shard;
 	struct list local;         /* requests to itself */
 	uint64_t next_us;          /* when it wants its turn */
+	uint64_t device_us;        /* when its device answers again */
 	uint64_t message_count;    /* delivered to it so far */
 	uint64_t kill_at_message;  /* dies when it has had so many; 0: never */
 	unsigned kill_count;
@@ -132,6 +133,9 @@ struct wop {
 	ino_id ino;
 	uint64_t offset;
 	uint32_t generation;
+	bool known;      /* the generation is set: do not ask first */
+	bool once;       /* and a stale one is the answer */
+	bool append;     /* at the end of a file of less than a chunk */
 	struct rpc_call call;
 	uint8_t body[WIRE_BODY_MAX];
 };

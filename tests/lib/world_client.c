@@ -316,7 +316,7 @@ static void extend_done(struct rpc_call *c, int status, const void *reply,
 	(void)reply;
 	(void)reply_size;
 	(void)reply_data_size;
-	if (status == -ESTALE)
+	if (status == -ESTALE && !o->once)
 		io_refresh(o);
 	else
 		finish(o, status);
@@ -329,7 +329,7 @@ static void io_done(struct rpc_call *c, int status, const void *reply, uint32_t 
 	const void *data = o->data;
 	struct wire_io body;
 
-	if (status == -ESTALE && o->op == OP_WRITE) {
+	if (status == -ESTALE && o->op == OP_WRITE && !o->once) {
 		io_refresh(o);
 		return;
 	}
@@ -362,6 +362,7 @@ static void io_send(struct wop *o)
 		.offset = le64_put(o->offset),
 		.length = le32_put(o->op == OP_WRITE ? o->data_size : o->reply_data_max),
 		.generation = le32_put(o->generation),
+		.flags = le32_put(o->append ? WIRE_IO_APPEND : 0),
 	};
 
 	memcpy(o->body, &body, sizeof(body));
@@ -395,9 +396,9 @@ void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void 
 void wop_begin(struct wop *o)
 {
 	o->finished = false;
-	if (o->op == OP_WRITE)
+	if (o->op == OP_WRITE && !o->known && !o->once)
 		io_refresh(o);
-	else if (o->op == OP_READ)
+	else if (o->op == OP_READ || o->op == OP_WRITE)
 		io_send(o);
 	else
 		step(o);
