@@ -59,7 +59,8 @@ static int open_place(struct place *p, int flags, mode_t mode)
 		return -EOPNOTSUPP;
 	if ((flags & O_CREAT) && (flags & O_DIRECTORY))
 		return -EINVAL;
-	mode &= 07777 & ~fs_umask();
+	if (flags & O_CREAT)
+		mode &= 07777 & ~fs_umask();
 	if (flags & O_PATH) {
 		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 		rc = open_path_only(p, flags, &cf, &attr);
