@@ -82,7 +82,8 @@ void table_text(struct table *t, unsigned column, const char *format, ...)
 	if (vasprintf(&text, format, ap) < 0)
 		alloc_or_die(NULL, SIZE_MAX / 2);
 	va_end(ap);
-	*cell = (struct cell){.type = CELL_TEXT, .text = text};
+	cell->type = CELL_TEXT;
+	cell->text = text;
 }
 
 void table_count(struct table *t, unsigned column, uint64_t value)
