@@ -15,7 +15,8 @@ static int data_reply(struct exec *x, const struct buf *data)
 		return buf_error(data);
 	if (data->size_bytes > x->req->reply_data_max)
 		return -ERANGE;
-	memcpy(x->req->reply_data, data->data, data->size_bytes);
+	if (data->size_bytes)
+		memcpy(x->req->reply_data, data->data, data->size_bytes);
 	x->req->reply_data_size = (uint32_t)data->size_bytes;
 	return 0;
 }

@@ -360,6 +360,7 @@ static void txn_decided(struct store_record *r, int status)
 		return;
 	}
 	rename_unlock(t);
+	t->stage = TXN_RESOLVE;
 	x->txn = NULL;
 	t->x = NULL;
 	exec_finish_now(x, status);
@@ -388,7 +389,7 @@ static void txn_decide(struct txn *t)
 		txn_abort(t, rc);
 		return;
 	}
-	t->stage = TXN_RESOLVE;
+	/* Nobody is told before it is durable. */
 	meta_unlock(t->s->meta, t->txid);
 }
 

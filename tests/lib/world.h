@@ -107,7 +107,7 @@ struct wop {
 	unsigned links;
 	unsigned tries;
 	bool aside;      /* the call is the READLINK of a hop */
-	uint8_t fixed[128];
+	_Alignas(8) uint8_t fixed[128];
 	uint32_t fixed_size;
 	char extra[WFS_SYMLINK_MAX + 1];
 	uint32_t extra_size;
@@ -137,7 +137,7 @@ struct wop {
 	bool once;       /* and a stale one is the answer */
 	bool append;     /* at the end of a file of less than a chunk */
 	struct rpc_call call;
-	uint8_t body[WIRE_BODY_MAX];
+	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
 };
 
 /* Set up an operation; wop_begin sends it off, wop_run also waits. */
