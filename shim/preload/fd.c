@@ -11,6 +11,7 @@
 
 #include "shim/preload/fs.h"
 #include "shim/preload/stdio.h"
+#include "shim/preload/linger.h"
 #include "shim/preload/map.h"
 #include "shim/preload/raw.h"
 #include "shim/preload/real.h"
@@ -267,7 +268,7 @@ static void file_end(struct file *f)
 	if (f->slot >= 0)
 		pool_give(f->slot, f->shared != share_count);
 	if (c && f->epoch == fs_epoch() && !(f->flags & O_PATH))
-		client_close(c, &f->cf);
+		linger_close(c, &f->cf, f->shared != share_count);
 	file_hint = (uint32_t)(f - files);
 	f->refs = 0;
 }
@@ -522,6 +523,7 @@ void fd_forked(void)
 		files[i].guard = (struct guard){0};
 	}
 	map_forked();
+	linger_forked();
 }
 
 /* --- calls --------------------------------------------------------------------------------- */

@@ -149,14 +149,20 @@ void stdio_patch(void)
 	guard_unlock(&patch_guard, locked);
 }
 
-/* Standard streams that a shell has redirected to WFS. */
+/* Standard streams that a shell has redirected to WFS. They are made ours at once: the
+ * shell may close a file without a name, and then it must be open here. */
 static void __attribute__((constructor)) stdio_start(void)
 {
+	struct file *f;
+	struct client *c;
+
 	if (!fs_on())
 		return;
 	for (int fd = 0; fd < 3; fd++)
-		if (is_wfs(fd))
+		if (!fd_client(fd, &f, &c) && f) {
+			fd_put(f);
 			stdio_patch();
+		}
 }
 
 /* --- streams without the patch ---------------------------------------------------------------- */

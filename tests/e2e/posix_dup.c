@@ -75,6 +75,27 @@ static void check_fork_reuse(void)
 	close(fd);
 }
 
+/* A file without a name lives on in the child after the parent closed it. */
+static void check_nameless(void)
+{
+	int fd = open(at("nameless"), O_RDWR | O_CREAT, 0644), go[2];
+	char text[8] = "", byte;
+	pid_t pid;
+
+	OK(write(fd, "still", 5) == 5 && unlink(at("nameless")) == 0 && pipe(go) == 0);
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		if (read(go[0], &byte, 1) != 0)
+			_exit(2);
+		_exit(pread(fd, text, 5, 0) == 5 && !strcmp(text, "still") ? 0 : 1);
+	}
+	close(fd);
+	close(go[0]);
+	close(go[1]);
+	OK(status_of(pid) == 0);
+}
+
 static void check_rights(void)
 {
 	char control[CMSG_SPACE(sizeof(int))] = {0}, byte = 'x';
@@ -110,6 +131,7 @@ int main(int argc, char **argv)
 	check_dups();
 	check_fork();
 	check_fork_reuse();
+	check_nameless();
 	check_rights();
 	p.fd = open(at("f"), O_RDONLY);
 	OK(poll(&p, 1, 0) == 1 && (p.revents & POLLIN));
