@@ -135,7 +135,7 @@ int wfs_fchown(int fd, uid_t uid, gid_t gid)
 }
 EXPORT(fchown, wfs_fchown);
 
-/* --- times -------------------------------------------------------------------------------------- */
+/* --- times -------------------------------------------------------------------------- */
 
 static int64_t ns_of(const struct timespec *t)
 {
@@ -249,7 +249,7 @@ static int WFS_USED wfs_utime(const char *path, const struct utimbuf *times)
 }
 EXPORT(utime, wfs_utime);
 
-/* --- extended attributes ---------------------------------------------------------------------------- */
+/* --- extended attributes ------------------------------------------------------------ */
 
 enum xattr_op { XATTR_GET, XATTR_SET, XATTR_LIST, XATTR_REMOVE };
 

@@ -100,7 +100,7 @@ bool cwd_variable(char *buffer, size_t size)
 	return true;
 }
 
-/* --- changing it ------------------------------------------------------------------------------ */
+/* --- changing it -------------------------------------------------------------------- */
 
 /* A removed directory, kept open under a reserved number. */
 static void kernel_go_nowhere(void)
@@ -204,7 +204,7 @@ int wfs_fchdir(int fd)
 }
 EXPORT(fchdir, wfs_fchdir);
 
-/* --- asking for it ------------------------------------------------------------------------------ */
+/* --- asking for it ------------------------------------------------------------------ */
 
 /* The absolute path, mount included. Bytes with the NUL, or an error. */
 static int cwd_text(char *buffer, size_t size)
@@ -290,7 +290,7 @@ static char *WFS_USED wfs_get_current_dir_name(void)
 }
 EXPORT(get_current_dir_name, wfs_get_current_dir_name);
 
-/* --- realpath --------------------------------------------------------------------------------------- */
+/* --- realpath ----------------------------------------------------------------------- */
 
 struct resolve {
 	char done[WFS_PATH_MAX + 1]; /* absolute, without '/' at the end; "" is the root */

@@ -272,7 +272,7 @@ static void WFS_USED wfs_rewinddir(DIR *dir)
 }
 EXPORT(rewinddir, wfs_rewinddir);
 
-/* --- entries by descriptor ------------------------------------------------------------------------- */
+/* --- entries by descriptor ---------------------------------------------------------- */
 
 /* Put what fits of raw entries into out; *cookie moves. Bytes. */
 static size_t dents_convert(

@@ -55,7 +55,7 @@ int fd_position_set(int fd, uint64_t position)
 	return rc < 0 && rc > -4096 ? (int)rc : 0;
 }
 
-/* --- reserved numbers ------------------------------------------------------------------ */
+/* --- reserved numbers --------------------------------------------------------------- */
 
 int fd_reserve_base(void)
 {
@@ -97,7 +97,7 @@ int fd_reserved_next(int from)
 	return -1;
 }
 
-/* --- placeholders ------------------------------------------------------------------------ */
+/* --- placeholders ------------------------------------------------------------------- */
 
 /* A description of its own on a fresh memfd with this record, at the lowest number. */
 static int placeholder_make(const struct fd_record *record, struct fd_record **map_out)
@@ -212,7 +212,7 @@ static void pool_give(int index, bool shared)
 	s->used = 1;
 }
 
-/* --- file objects ------------------------------------------------------------------------ */
+/* --- file objects ------------------------------------------------------------------- */
 
 int file_new(const struct client_file *cf, uint32_t flags, uint32_t fsid,
 	struct file **f_out)
@@ -320,7 +320,7 @@ int fd_client(int fd, struct file **f_out, struct client **c_out)
 	return rc;
 }
 
-/* --- the table ---------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------- */
 
 /* 0 and the record if fd is a placeholder; -ENOENT if not; -EBADF if not even open. */
 static int fd_read_record(int fd, struct fd_record *record)
@@ -526,7 +526,7 @@ void fd_forked(void)
 	linger_forked();
 }
 
-/* --- calls --------------------------------------------------------------------------------- */
+/* --- calls -------------------------------------------------------------------------- */
 
 int fd_close(int fd)
 {

@@ -52,7 +52,7 @@ void map_forked(void)
 	map_guard = (struct guard){0};
 }
 
-/* --- flushing ---------------------------------------------------------------------------------- */
+/* --- flushing ----------------------------------------------------------------------- */
 
 static int page_flush(struct map *m, size_t at)
 {
@@ -112,7 +112,7 @@ int map_flush_file(const struct file *f)
 	return rc;
 }
 
-/* --- mapping ------------------------------------------------------------------------------------- */
+/* --- mapping ------------------------------------------------------------------------ */
 
 static long map_side(struct client *c, struct file *f, void *addr, size_t size, int flags,
 	off_t offset, int *side_out)

@@ -220,7 +220,7 @@ static int WFS_USED wfs_chroot(const char *path)
 }
 EXPORT(chroot, wfs_chroot);
 
-/* --- descriptors through sockets ----------------------------------------------------------------- */
+/* --- descriptors through sockets ---------------------------------------------------- */
 
 static void message_look(struct msghdr *m, bool received)
 {
@@ -272,7 +272,7 @@ static int WFS_USED wfs_recvmmsg(
 }
 EXPORT(recvmmsg, wfs_recvmmsg);
 
-/* --- identity ------------------------------------------------------------------------------------------ */
+/* --- identity ----------------------------------------------------------------------- */
 
 static int changed(int rc)
 {

@@ -139,7 +139,7 @@ static int WFS_USED wfs_remove(const char *path)
 }
 EXPORT(remove, wfs_remove);
 
-/* --- two paths -------------------------------------------------------------------------------- */
+/* --- two paths ---------------------------------------------------------------------- */
 
 struct pair {
 	struct place from;
@@ -233,7 +233,7 @@ static int WFS_USED wfs_link(const char *from, const char *to)
 }
 EXPORT(link, wfs_link);
 
-/* --- symbolic links ----------------------------------------------------------------------------- */
+/* --- symbolic links ----------------------------------------------------------------- */
 
 int wfs_symlinkat(const char *target, int dirfd, const char *path)
 {

@@ -40,7 +40,7 @@ static inline bool place_left(const struct place *p, long rc)
 	return rc == -EXDEV && p->outside[0];
 }
 
-/* --- the working directory (cwd.c) ---------------------------------------------------- */
+/* --- the working directory (cwd.c) -------------------------------------------------- */
 
 /* Whether it is in WFS; then its inode. */
 bool cwd_is_wfs(ino_id *ino_out);

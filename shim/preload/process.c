@@ -84,7 +84,7 @@ static int WFS_USED wfs_daemon(int nochdir, int noclose)
 }
 EXPORT(daemon, wfs_daemon);
 
-/* --- executing what is in WFS ----------------------------------------------------------------- */
+/* --- executing what is in WFS ------------------------------------------------------- */
 
 static int write_fully(int fd, const char *data, size_t size)
 {
@@ -291,7 +291,7 @@ static int WFS_USED wfs_fexecve(int fd, char *const argv[], char *const envp[])
 }
 EXPORT(fexecve, wfs_fexecve);
 
-/* --- the rest of the exec family -------------------------------------------------------------------- */
+/* --- the rest of the exec family ---------------------------------------------------- */
 
 static int WFS_USED wfs_execv(const char *path, char *const argv[])
 {

@@ -197,7 +197,7 @@ static ssize_t WFS_USED wfs_pread_chk(
 EXPORT(__pread_chk, wfs_pread_chk);
 EXPORT(__pread64_chk, wfs_pread_chk);
 
-/* --- several buffers ----------------------------------------------------------------------- */
+/* --- several buffers ---------------------------------------------------------------- */
 
 static ssize_t iov_total(const struct iovec *iov, int count)
 {
@@ -364,7 +364,7 @@ ssize_t wfs_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, i
 EXPORT(pwritev2, wfs_pwritev2);
 EXPORT(pwritev64v2, wfs_pwritev2);
 
-/* --- the offset ------------------------------------------------------------------------------ */
+/* --- the offset --------------------------------------------------------------------- */
 
 static int64_t seek_data_hole(const struct client_attr *attr, off_t offset, int whence)
 {

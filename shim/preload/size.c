@@ -129,7 +129,7 @@ static int WFS_USED wfs_posix_fallocate(int fd, off_t offset, off_t size)
 EXPORT(posix_fallocate, wfs_posix_fallocate);
 EXPORT(posix_fallocate64, wfs_posix_fallocate);
 
-/* --- stable storage -------------------------------------------------------------------------- */
+/* --- stable storage ----------------------------------------------------------------- */
 
 static int file_sync(struct client *c, struct file *f)
 {
@@ -221,7 +221,7 @@ static ssize_t WFS_USED wfs_readahead(int fd, off_t offset, size_t size)
 }
 EXPORT(readahead, wfs_readahead);
 
-/* --- copies ------------------------------------------------------------------------------------ */
+/* --- copies ------------------------------------------------------------------------- */
 
 static bool fd_is_wfs(int fd)
 {

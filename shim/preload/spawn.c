@@ -123,7 +123,7 @@ static bool spawn_is_ours(
 	return false;
 }
 
-/* --- in the child ------------------------------------------------------------------------------ */
+/* --- in the child ------------------------------------------------------------------- */
 
 static int child_open(const struct action *a)
 {

@@ -202,7 +202,7 @@ int wfs_statx(int dirfd, const char *path, int flags, unsigned mask, struct stat
 }
 EXPORT(statx, wfs_statx);
 
-/* --- access ------------------------------------------------------------------------------------ */
+/* --- access ------------------------------------------------------------------------- */
 
 static bool in_group(gid_t gid, gid_t own)
 {
@@ -267,7 +267,7 @@ static int WFS_USED wfs_eaccess(const char *path, int mode)
 EXPORT(eaccess, wfs_eaccess);
 EXPORT(euidaccess, wfs_eaccess);
 
-/* --- the file system ------------------------------------------------------------------------------ */
+/* --- the file system ---------------------------------------------------------------- */
 
 static int statfs_get(struct client *c, struct statfs *out)
 {

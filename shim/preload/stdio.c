@@ -165,7 +165,7 @@ static void __attribute__((constructor)) stdio_start(void)
 		}
 }
 
-/* --- streams without the patch ---------------------------------------------------------------- */
+/* --- streams without the patch ------------------------------------------------------ */
 
 static ssize_t cookie_read(void *cookie, char *data, size_t size)
 {
@@ -194,7 +194,7 @@ static int cookie_close(void *cookie)
 	return wfs_close((int)(intptr_t)cookie);
 }
 
-/* --- making streams ---------------------------------------------------------------------------- */
+/* --- making streams ----------------------------------------------------------------- */
 
 struct mode {
 	int flags;
@@ -363,7 +363,7 @@ static FILE *WFS_USED wfs_freopen(const char *path, const char *text, FILE *fp)
 EXPORT(freopen, wfs_freopen);
 EXPORT(freopen64, wfs_freopen);
 
-/* --- children of streams ------------------------------------------------------------------------- */
+/* --- children of streams ------------------------------------------------------------ */
 
 /* libc gives environ to the shell: for the time of the call it is what exec would use. */
 static FILE *WFS_USED wfs_popen(const char *command, const char *mode)
