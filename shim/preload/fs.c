@@ -146,6 +146,9 @@ static int fs_attach(struct client **client_out)
 	int rc;
 
 	rc = client_attach(settings.socket, settings.filesystem, settings.mount, &c);
+	/* "No such file" would be believed of the file that was asked for. */
+	if (rc == -ENOENT || rc == -ECONNREFUSED || rc == -ENOTDIR || rc == -ECONNRESET)
+		return -EIO;
 	if (rc)
 		return rc;
 	(void)client_move_fds(c, fd_reserve_base());
