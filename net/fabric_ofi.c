@@ -14,8 +14,10 @@
  *   libraries came before main).
  * - Its descriptors lack FD_CLOEXEC: those that appear while opening get it.
  * - The wait fd of `net` stays readable after traffic, and fi_trywait says nothing about
- *   it: only a blocking read of the queue clears it, so fabric_may_sleep does one, and
- *   only if the fd is readable. An event found that way is stashed for fabric_poll.
+ *   it: only a blocking read of the queue clears it, deaf to all else for a millisecond.
+ *   So we poll the epoll of sockets inside it, after a look at the queue. Where it is not
+ *   built like that, fabric_may_sleep does the blocking read. An event found on the way is
+ *   stashed for fabric_poll.
  */
 #include "net/fabric.h"
 
@@ -58,6 +60,7 @@ struct fabric {
 	struct fid_ep *ep;
 	uint64_t mr_mode;
 	int wait_fd;
+	int sockets_fd; /* within wait_fd, or -1 */
 	bool has_stash;
 	struct fi_cq_msg_entry stash;
 };
@@ -177,6 +180,41 @@ static int find_provider(
 	return 0;
 }
 
+/*
+ * The queue's wait fd is an epoll of two: an epoll of the sockets, and a pipe that says
+ * "look at the queue", which is what stays readable. Whoever looks at the queue before it
+ * sleeps needs only the first. -1: not built like that.
+ */
+static int sockets_fd_find(int wait_fd)
+{
+	char path[64], line[256], link[64];
+	int found = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", wait_fd);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		int fd;
+		ssize_t size;
+
+		if (sscanf(line, "tfd: %d", &fd) != 1)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		size = readlink(path, link, sizeof(link) - 1);
+		link[size > 0 ? size : 0] = '\0';
+		if (strcmp(link, "anon_inode:[eventpoll]") != 0)
+			continue;
+		if (found >= 0) {
+			found = -1;
+			break;
+		}
+		found = fd;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static int open_objects(struct fabric *f)
 {
 	struct fi_cq_attr cq = {
@@ -202,6 +240,8 @@ static int open_objects(struct fabric *f)
 		rc = fi_enable(f->ep);
 	if (rc == 0)
 		rc = fi_control(&f->cq->fid, FI_GETWAIT, &f->wait_fd);
+	if (rc == 0)
+		f->sockets_fd = sockets_fd_find(f->wait_fd);
 	return rc;
 }
 
@@ -429,7 +469,7 @@ unsigned fabric_poll(struct fabric *f, unsigned max)
 
 int fabric_wait_fd(struct fabric *f)
 {
-	return f->wait_fd;
+	return f->sockets_fd >= 0 ? f->sockets_fd : f->wait_fd;
 }
 
 bool fabric_may_sleep(struct fabric *f)
@@ -437,6 +477,12 @@ bool fabric_may_sleep(struct fabric *f)
 	struct fid *fids[] = {&f->cq->fid};
 	struct pollfd p = {.fd = f->wait_fd, .events = POLLIN};
 
+	if (f->sockets_fd >= 0 && !f->has_stash) {
+		ssize_t n = fi_cq_read(f->cq, &f->stash, 1);
+
+		f->has_stash = n == 1;
+		return n == -FI_EAGAIN;
+	}
 	if (f->has_stash || fi_trywait(f->fabric, fids, 1) != 0)
 		return false;
 	if (poll(&p, 1, 0) != 1)

@@ -32,6 +32,7 @@ struct ring {
 	bool files_registered;
 	uintptr_t memory_base;
 	size_t memory_size_bytes;
+	unsigned transfers;
 };
 
 static int uring_init(struct io_uring *uring, unsigned entries)
@@ -178,15 +179,22 @@ static struct io_uring_sqe *ring_sqe(struct ring *ring)
 }
 
 static void sqe_finish(struct ring *ring, struct io_uring_sqe *sqe, struct ring_op *op,
-	int fd)
+	int fd, bool transfer)
 {
 	int slot = ring_file_slot(ring, fd);
 
+	op->transfer = transfer;
+	ring->transfers += transfer;
 	if (slot >= 0) {
 		sqe->fd = slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
 	}
 	io_uring_sqe_set_data(sqe, op);
+}
+
+unsigned ring_transfers(const struct ring *ring)
+{
+	return ring->transfers;
 }
 
 int ring_read(struct ring *ring, struct ring_op *op, int fd, void *data,
@@ -201,7 +209,7 @@ int ring_read(struct ring *ring, struct ring_op *op, int fd, void *data,
 		io_uring_prep_read_fixed(sqe, fd, data, size_bytes, offset_bytes, slab);
 	else
 		io_uring_prep_read(sqe, fd, data, size_bytes, offset_bytes);
-	sqe_finish(ring, sqe, op, fd);
+	sqe_finish(ring, sqe, op, fd, true);
 	return 0;
 }
 
@@ -219,7 +227,7 @@ int ring_write(struct ring *ring, struct ring_op *op, int fd, const void *data,
 		io_uring_prep_write(sqe, fd, data, size_bytes, offset_bytes);
 	if (dsync)
 		sqe->rw_flags = RWF_DSYNC;
-	sqe_finish(ring, sqe, op, fd);
+	sqe_finish(ring, sqe, op, fd, true);
 	return 0;
 }
 
@@ -230,7 +238,7 @@ int ring_fsync(struct ring *ring, struct ring_op *op, int fd)
 	if (!sqe)
 		return -EAGAIN;
 	io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-	sqe_finish(ring, sqe, op, fd);
+	sqe_finish(ring, sqe, op, fd, true);
 	return 0;
 }
 
@@ -241,7 +249,7 @@ int ring_poll(struct ring *ring, struct ring_op *op, int fd, short events)
 	if (!sqe)
 		return -EAGAIN;
 	io_uring_prep_poll_add(sqe, fd, (unsigned short)events);
-	sqe_finish(ring, sqe, op, fd);
+	sqe_finish(ring, sqe, op, fd, false);
 	return 0;
 }
 
@@ -296,6 +304,7 @@ static int ring_reap(struct ring *ring)
 		io_uring_cqe_seen(&ring->uring, cqe);
 		if (!op)
 			continue;
+		ring->transfers -= op->transfer;
 		op->done(op, result);
 		done_count++;
 	}

@@ -12,14 +12,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 struct ring;
 
 struct ring_op {
 	/* result: as the system call's, or negative errno. Called from ring_wait. */
 	void (*done)(struct ring_op *op, int result);
-	struct iovec iov; /* used by ring.c */
+	bool transfer; /* private: a read, write or fsync, not a poll */
 };
 
 /* -ENOMEM; -ENOSYS when the kernel has no io_uring or it is forbidden. */
@@ -35,6 +34,9 @@ void ring_unregister_file(struct ring *ring, int fd);
 int ring_register_memory(struct ring *ring, void *base, size_t size_bytes);
 /* Nothing in flight may use it any more; other memory can be registered then. */
 void ring_unregister_memory(struct ring *ring);
+
+/* Reads, writes and fsyncs under way: the device is at work. */
+unsigned ring_transfers(const struct ring *ring);
 
 /* Queue; sent by ring_submit, by ring_wait, or when the queue is full. -EAGAIN: it is
  * full and the kernel takes nothing now. */

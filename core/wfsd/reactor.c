@@ -30,6 +30,7 @@
 #define CROWDED_US       150u   /* a yield that long: others need the core */
 #define NO_SPIN_US       20000u /* then sleep at once for a while */
 #define SLEEP_MAX_US     10000000u
+#define SLEEP_DEAF_US    250u /* without hearing the fabric */
 #define STATS_US         1000000u
 #define RING_ENTRIES     1024u
 #define CACHE_ENTRIES    65536u
@@ -446,12 +447,23 @@ static unsigned turn(struct reactor *r, uint64_t *wait_us)
 
 static void sleep_for(struct reactor *r, uint64_t wait_us)
 {
+	bool fabric = true;
+
 	if (wait_us > SLEEP_MAX_US)
 		wait_us = SLEEP_MAX_US;
-	if (!rpc_may_sleep(r->rpc))
+	/*
+	 * To ask the fabric may itself take a millisecond (net/fabric_ofi.c); while the
+	 * device is at work there will be something to do sooner.
+	 */
+	if (ring_transfers(r->ring) > 0)
+		fabric = false;
+	else if (!rpc_may_sleep(r->rpc))
 		return;
+	if (!fabric && wait_us > SLEEP_DEAF_US)
+		wait_us = SLEEP_DEAF_US;
 	if (!r->sessions || session_sleep(r->sessions)) {
-		poller_arm(&r->rpc_poll, r, rpc_wait_fd(r->rpc));
+		if (fabric)
+			poller_arm(&r->rpc_poll, r, rpc_wait_fd(r->rpc));
 		poller_arm(&r->stop_poll, r, r->stop_fd);
 		ring_wait(r->ring, wait_us);
 	}
