@@ -121,6 +121,30 @@ void meta_unlock(struct meta *m, uint64_t txid)
 		m->unlocked(m->unlocked_ctx);
 }
 
+void meta_unlock_bucket(struct meta *m, uint64_t txid, uint16_t bucket)
+{
+	uint32_t dropped = 0;
+
+	for (size_t i = 0; m->lock_count && i < LOCK_HEADS; i++) {
+		struct lock **link = &m->locks[i];
+
+		while (*link) {
+			struct lock *lock = *link;
+
+			if (lock->txid != txid || ino_bucket(lock->ino) != bucket) {
+				link = &lock->next;
+				continue;
+			}
+			*link = lock->next;
+			mem_free(lock);
+			m->lock_count--;
+			dropped++;
+		}
+	}
+	if (dropped && m->unlocked)
+		m->unlocked(m->unlocked_ctx);
+}
+
 void meta_on_unlock(struct meta *m, void (*unlocked)(void *ctx), void *ctx)
 {
 	m->unlocked = unlocked;

@@ -94,6 +94,8 @@ int meta_part_build(struct meta *m, const struct meta_call *c, uint64_t txid,
 int meta_lock(struct meta *m, uint64_t txid, const struct part *part);
 /* Drops what txid holds, save inodes of buckets that still have an intent of it here. */
 void meta_unlock(struct meta *m, uint64_t txid);
+/* Drops what txid holds in one bucket: its part there is over. */
+void meta_unlock_bucket(struct meta *m, uint64_t txid, uint16_t bucket);
 /* Add the decision record key for txid naming the participants' buckets. */
 int meta_decide(struct meta *m, struct batch *batch, uint64_t txid,
 	const uint16_t *buckets, uint32_t bucket_count);

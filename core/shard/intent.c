@@ -70,6 +70,11 @@ static void watch_drop(struct intent_watch *w)
 		w->txid = 0;
 }
 
+void intent_ended(struct shard *s, uint64_t txid, uint16_t bucket)
+{
+	watch_drop(watch_find(s, txid, bucket));
+}
+
 int op_prepare(struct exec *x, struct meta_call *c)
 {
 	const struct wire_txn *wt = x->req->body;
@@ -106,7 +111,6 @@ static int resolve(struct exec *x, struct meta_call *c, uint64_t txid, uint16_t 
 		rc = 0;
 	if (rc < 0)
 		return rc;
-	watch_drop(watch_find(x->s, txid, bucket));
 	x->txid = txid;
 	x->unlock = true;
 	if (purge)

@@ -198,10 +198,14 @@ void purge_poll(struct shard *s, uint64_t *next_us)
 		p->wanted = true;
 	}
 	rc = meta_purge_next(s->meta, p->after, &p->job);
+	if (rc < 0 && rc != -ENOENT) {
+		p->round_failed = true;
+		p->retry_us = env_now_us(s->env) + PURGE_RETRY_US;
+	}
 	if (rc < 0) {
 		/* The round is over; a new one begins when there is reason to. */
 		p->wanted = p->after != 0 && rc == -ENOENT && !p->round_failed;
-		if (p->after == 0)
+		if (p->after == 0 && rc == -ENOENT)
 			p->round_failed = false;
 		p->after = 0;
 		if (p->wanted)

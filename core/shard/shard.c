@@ -202,14 +202,17 @@ int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status)
 	batch_put_lsn(&s->batch, bucket, x->record.lsn);
 	x->record.done = done;
 	rc = batch_error(&s->batch);
-	if (rc == 0)
+	if (rc < 0) {
+		exec_abort(x);
+	} else {
+		/* Whatever comes of it, what was begun has ended. */
 		rc = store_commit(s->store, &x->record, &s->batch);
-	if (rc == 0) {
 		x->begun = false;
+	}
+	if (rc == 0) {
 		s->lsn[bucket] = x->record.lsn;
 		s->pending[bucket] = store_committed_sequence(s->store);
 	} else {
-		exec_abort(x);
 		meta_batch_dropped(s->meta);
 	}
 	batch_reset(&s->batch);
@@ -221,11 +224,18 @@ static void exec_committed(struct store_record *r, int status)
 	exec_finish_now(container_of(r, struct exec, record), status);
 }
 
+/* A participant's record is committed, or not: what becomes of its locks. */
+static void exec_locks(struct exec *x, int rc)
+{
+	if (x->unlock && rc == 0)
+		intent_ended(x->s, x->txid, x->bucket);
+	if ((x->unlock && rc == 0) || (x->prepared && rc < 0))
+		meta_unlock_bucket(x->s->meta, x->txid, x->bucket);
+}
+
 void exec_conclude(struct exec *x, int rc)
 {
 	struct shard *s = x->s;
-	uint64_t txid;
-	bool unlock;
 
 	if (rc == 0)
 		rc = batch_error(&s->batch);
@@ -240,23 +250,19 @@ void exec_conclude(struct exec *x, int rc)
 		return;
 	}
 	if (s->batch.count == 0) {
+		exec_locks(x, 0);
 		exec_finish(x, 0);
 		return;
 	}
-	if (!x->begun) {
+	if (x->begun) {
+		rc = exec_commit(x, exec_committed);
+	} else {
 		/* It had to change something, and there was no room to. */
 		meta_batch_dropped(s->meta);
 		batch_reset(&s->batch);
-		exec_finish(x, -ENOSPC);
-		return;
+		rc = -ENOSPC;
 	}
-	txid = x->txid;
-	unlock = x->unlock;
-	rc = exec_commit(x, exec_committed);
-	if (rc < 0 && x->prepared)
-		unlock = true;
-	if (unlock)
-		meta_unlock(s->meta, txid);
+	exec_locks(x, rc);
 	if (rc < 0)
 		exec_finish(x, rc);
 }
@@ -370,12 +376,24 @@ static void parked_expire(struct shard *s)
 	}
 }
 
+/* The log failed: whoever waits for something gets its answer. */
+static void failed_poll(struct shard *s)
+{
+	queue_rerun(&s->parked);
+	queue_rerun(&s->room);
+	queue_rerun(&s->chunk_waiters);
+	queue_rerun(&s->buffers);
+	txn_fail_waiting(s);
+}
+
 uint64_t shard_poll(struct shard *s)
 {
 	uint64_t next_us = UINT64_MAX;
 
-	if (store_error(s->store) != 0)
+	if (store_error(s->store) != 0) {
+		failed_poll(s);
 		return next_us;
+	}
 	for (unsigned turns = 0; turns < 8; turns++) {
 		if (s->rerun_parked) {
 			s->rerun_parked = false;

@@ -191,9 +191,12 @@ bool open_table_has(const struct open_table *t, ino_id ino);
 
 void txn_start(struct exec *x);     /* MKDIR, UNLINK, RMDIR, LINK, RENAME */
 void txn_poll(struct shard *s, uint64_t *next_us);
+/* The intent that was prepared here is resolved. */
+void intent_ended(struct shard *s, uint64_t txid, uint16_t bucket);
 void intent_poll(struct shard *s, uint64_t *next_us);
 int txn_recover(struct shard *s);
 void txn_free_all(struct shard *s);
+void txn_fail_waiting(struct shard *s); /* end those that wait for a timer with -EIO */
 void txn_exec_gone(struct exec *x); /* the request it served was answered */
 
 /* --- purges (purge.c) --- */

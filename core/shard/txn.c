@@ -390,14 +390,48 @@ static void txn_decide(struct txn *t)
 		return;
 	}
 	/* Nobody is told before it is durable. */
-	meta_unlock(t->s->meta, t->txid);
+	meta_unlock_bucket(t->s->meta, t->txid, t->parts[0].bucket);
 }
 
 /* --- resolve, abort --- */
 
+static bool all_resolved(const struct txn *t)
+{
+	for (uint32_t i = 1; i < t->part_count; i++)
+		if (!t->calls[i].resolved)
+			return false;
+	return true;
+}
+
+static struct txn *txn_find(struct shard *s, uint64_t txid)
+{
+	list_for_each(it, tmp, &s->txns)
+	{
+		struct txn *t = container_of(it, struct txn, link);
+
+		if (t->txid == txid)
+			return t;
+	}
+	return NULL;
+}
+
+/* A decision that could not be forgotten is to be forgotten later. */
+static void forget_end(struct exec *x, int rc)
+{
+	struct txn *t = txn_find(x->s, x->txid);
+
+	exec_finish_now(x, rc);
+	if (rc == 0) {
+		txn_free(t);
+		return;
+	}
+	t->stage = TXN_RESOLVE;
+	t->retry_us = env_now_us(t->s->env) + RESOLVE_RETRY_US;
+}
+
 static void forget_committed(struct store_record *r, int status)
 {
-	exec_finish_now(container_of(r, struct exec, record), status);
+	forget_end(container_of(r, struct exec, record), status);
 }
 
 static void forget_start(struct exec *x)
@@ -414,9 +448,8 @@ static void forget_start(struct exec *x)
 		if (rc == 0)
 			rc = exec_commit(x, forget_committed);
 	}
-	/* A decision not forgotten is only told again after the next start. */
 	if (rc < 0)
-		exec_finish_now(x, rc);
+		forget_end(x, rc);
 }
 
 static void txn_forget(struct txn *t)
@@ -424,12 +457,14 @@ static void txn_forget(struct txn *t)
 	static const struct op_desc op = {.start = forget_start};
 	struct exec *x = exec_new(t->s, NULL);
 
-	if (x) {
-		x->op = &op;
-		x->txid = t->txid;
-		exec_start(x);
+	if (!x) {
+		t->retry_us = env_now_us(t->s->env) + RESOLVE_RETRY_US;
+		return;
 	}
-	txn_free(t);
+	t->stage = TXN_FORGET;
+	x->op = &op;
+	x->txid = t->txid;
+	exec_start(x);
 }
 
 static void part_resolved(struct rpc_call *call, int status, const void *reply,
@@ -437,7 +472,6 @@ static void part_resolved(struct rpc_call *call, int status, const void *reply,
 {
 	struct txn_call *tc = container_of(call, struct txn_call, call);
 	struct txn *t = tc->t;
-	bool all = true;
 
 	(void)reply;
 	(void)reply_size;
@@ -460,9 +494,7 @@ static void part_resolved(struct rpc_call *call, int status, const void *reply,
 		}
 		return;
 	}
-	for (uint32_t i = 1; i < t->part_count; i++)
-		all = all && t->calls[i].resolved;
-	if (all)
+	if (all_resolved(t))
 		txn_forget(t);
 	else
 		t->retry_us = env_now_us(t->s->env) + RESOLVE_RETRY_US;
@@ -482,7 +514,7 @@ static void resolve_send_all(struct txn *t, bool commit)
 
 static void txn_abort(struct txn *t, int status)
 {
-	meta_unlock(t->s->meta, t->txid);
+	meta_unlock_bucket(t->s->meta, t->txid, t->parts[0].bucket);
 	t->stage = TXN_ABORTING;
 	t->error = status == -EINPROGRESS ? -EAGAIN : status;
 	for (uint32_t i = 1; i < t->part_count; i++)
@@ -577,10 +609,23 @@ void txn_poll(struct shard *s, uint64_t *next_us)
 		}
 		if (t->stage == TXN_RETRY)
 			txn_begin(t);
+		else if (all_resolved(t))
+			txn_forget(t);
 		else
 			resolve_send_all(t, true);
 		*next_us = 0;
 		break; /* the list may have changed under us */
+	}
+}
+
+void txn_fail_waiting(struct shard *s)
+{
+	list_for_each(it, tmp, &s->txns)
+	{
+		struct txn *t = container_of(it, struct txn, link);
+
+		if (t->stage == TXN_RETRY)
+			txn_fail(t, -EIO);
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
  * A transaction as its coordinator sees it.
  *
- *   PLAN --facts known--> PREPARE --all yes--> DECIDE --committed--> RESOLVE --> gone
+ *   PLAN --facts known--> PREPARE --all yes--> DECIDE --durable--> RESOLVE --> FORGET
  *    ^  \                    `-- a no --> ABORT --+
  *    |   `- one bucket only: one record, no PREPARE
  *    `------- RETRY (random pause) <-- -EAGAIN, -ESTALE --'
@@ -20,6 +20,7 @@ enum txn_stage {
 	TXN_PREPARE,
 	TXN_DECIDE,
 	TXN_RESOLVE,
+	TXN_FORGET,
 	TXN_ABORTING,
 	TXN_RETRY,
 };
