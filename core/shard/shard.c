@@ -488,6 +488,8 @@ static int root_ensure(struct shard *s)
 	if (!shard_owns(s, ino_bucket(WFS_ROOT_INO)))
 		return 0;
 	rc = meta_getattr(s->meta, WFS_ROOT_INO, &attr);
+	if (rc == -EINPROGRESS) /* there, and in a transaction */
+		return 0;
 	if (rc != -ESTALE)
 		return rc;
 	x = exec_new(s, NULL);

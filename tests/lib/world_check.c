@@ -363,7 +363,8 @@ static void blocks_check(struct image *im)
 {
 	uint64_t counts[WORLD_SHARDS_MAX] = {0};
 
-	qsort(im->blocks, im->block_count, sizeof(*im->blocks), block_order);
+	if (im->block_count)
+		qsort(im->blocks, im->block_count, sizeof(*im->blocks), block_order);
 	for (size_t i = 0; i < im->block_count; i++) {
 		const struct seen_block *b = &im->blocks[i];
 
