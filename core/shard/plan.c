@@ -366,6 +366,9 @@ static int rename_check(const struct txn *t)
 		return 2;
 	if (!to->ino || exchange)
 		return 0;
+	/* The steps would empty it first. */
+	if (to->ino == from->dir)
+		return -ENOTEMPTY;
 	if (from->dtype == DT_DIR && to->dtype != DT_DIR)
 		return -ENOTDIR;
 	if (from->dtype != DT_DIR && to->dtype == DT_DIR)

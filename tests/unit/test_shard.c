@@ -280,6 +280,8 @@ Test(shard, rename_directories)
 		cr_assert_eq(w_rename(w, "/b", "/b/d/deep/x", 0), -EINVAL);
 		cr_assert_eq(w_rename(w, "/b/d/deep", "/b/d/deep/x", 0), -EINVAL);
 		cr_assert_eq(w_rename(w, "/b/d/deep", "/b", 0), -ENOTEMPTY);
+		/* Onto its parent, which holds nothing else. */
+		cr_assert_eq(w_rename(w, "/b/d/deep", "/b/d", 0), -ENOTEMPTY);
 		/* Onto an empty directory, and a full one. */
 		cr_assert_eq(w_mkdir(w, "/empty", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/full", 0755), 0);
