@@ -2,7 +2,8 @@
  * Purges: freeing the chunks of truncated and deleted files in the buckets that hold
  * them. A job lies in the index until all its chunks are gone, so a crash only delays it.
  * One job at a time, a bounded number of chunks in flight; after a failure (a node is
- * down) the job is tried again later.
+ * down) the job is tried again later. No chunk is touched before the job is durable: a
+ * crash would bring the file back without it.
  */
 #include "core/shard/shard_impl.h"
 
@@ -30,6 +31,7 @@ struct purge {
 	ino_id after;     /* jobs at or before it were tried in this round */
 	bool round_failed;
 	struct purge_job job;
+	struct store_barrier barrier;
 	uint64_t next_chunk;
 	unsigned in_flight;
 	struct purge_call calls[PURGE_IN_FLIGHT];
@@ -180,6 +182,16 @@ static void purge_step(struct purge *p)
 		purge_finish(p);
 }
 
+static void job_durable(struct store_barrier *b, int status)
+{
+	struct purge *p = container_of(b, struct purge, barrier);
+
+	if (status < 0)
+		purge_end(p, true);
+	else
+		purge_step(p);
+}
+
 void purge_poll(struct shard *s, uint64_t *next_us)
 {
 	struct purge *p = s->purge;
@@ -216,5 +228,6 @@ void purge_poll(struct shard *s, uint64_t *next_us)
 	p->failed = false;
 	p->next_chunk = p->job.first_chunk;
 	*next_us = 0;
-	purge_step(p);
+	p->barrier.done = job_durable;
+	store_barrier(s->store, &p->barrier);
 }

@@ -258,7 +258,18 @@ static enum state cut_state(void)
 	struct attr a;
 
 	cr_assert_eq(w_stat(w, "/a/f", &a), 0);
+	cr_assert_eq(w_read(w, a.ino, got, sizeof(got), 0), (int)a.size_bytes);
+	cr_assert_eq(memcmp(got, big, a.size_bytes), 0);
 	EITHER(a.size_bytes == sizeof(big), a.size_bytes == 1500000);
+}
+
+/* A file that is still there has all its bytes. */
+static enum state unlink_big_state(void)
+{
+	if (unlink_state() == AFTER)
+		return AFTER;
+	cr_assert_eq(cut_state(), BEFORE);
+	return BEFORE;
 }
 
 static void create_op(struct wop *o)
@@ -327,7 +338,7 @@ static const struct scenario scenarios[] = {
 	{"rmdir", rmdir_setup, rmdir_op, rmdir_state},
 	{"link", link_setup, link_op, link_state},
 	{"unlink_moved", rename_setup, unlink_op, unlink_state},
-	{"unlink_big", big_setup, unlink_op, unlink_state},
+	{"unlink_big", big_setup, unlink_op, unlink_big_state},
 	{"truncate_big", big_setup, cut_op, cut_state},
 	{"create", setup_dirs, create_op, mkdir_state},
 	{"symlink", setup_dirs, symlink_op, mkdir_state},

@@ -157,6 +157,17 @@ MATRIX(11)
 MATRIX(12)
 MATRIX(13)
 
+/* The record that leaves a purge is lost: then nothing may have been purged. */
+Test(shard_crash, purges_wait_for_their_record)
+{
+	for (seed = 100; seed < 115; seed++) {
+		case_run(&scenarios[9], &(struct blow){.shard = 1, .other = SHARDS,
+			.late = true, .at_write = 1});
+		case_run(&scenarios[10], &(struct blow){.shard = 1, .other = SHARDS,
+			.late = true, .at_write = 1});
+	}
+}
+
 Test(shard_crash, all_are_run)
 {
 	cr_assert_eq(SCENARIO_COUNT, 14);

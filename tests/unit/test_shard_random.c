@@ -297,8 +297,11 @@ static bool same_content(const char *full, ino_id ino, uint64_t size)
 	return n == (int)m && m == (ssize_t)size && memcmp(ours, theirs, size) == 0;
 }
 
-/* Whether the trees at path are the same, all the way down. */
-static bool same_tree(const struct client *c, const char *path)
+static char differs_at[PATH_ROOM]; /* for the message */
+
+static bool same_tree(const struct client *c, const char *path);
+
+static bool same_here(const struct client *c, const char *path)
 {
 	char full[2 * PATH_ROOM], below[2 * PATH_ROOM];
 	struct dirent *de;
@@ -328,6 +331,16 @@ static bool same_tree(const struct client *c, const char *path)
 	}
 	closedir(dir);
 	return same && w_readdir(w, a.ino, NULL, NULL) == count;
+}
+
+/* Whether the trees at path are the same, all the way down. */
+static bool same_tree(const struct client *c, const char *path)
+{
+	bool same = same_here(c, path);
+
+	if (!same && strlen(path) > strlen(differs_at))
+		strcpy(differs_at, path);
+	return same;
 }
 
 static void restart_dead(void)
@@ -369,8 +382,10 @@ static void settle(struct client *c)
 		cr_assert_eq(real_do(c), 0, "client %u: %s %s %s, seed %llu", i,
 			wire_op_name(c->op.op), c->from, c->to, (unsigned long long)w->seed);
 	}
-	cr_assert(same_tree(c, top), "client %u: after %s %s %s, seed %llu", i,
-		wire_op_name(c->op.op), c->from, c->to, (unsigned long long)w->seed);
+	differs_at[0] = 0;
+	cr_assert(same_tree(c, top), "client %u: after %s %s %s: %s differs, seed %llu", i,
+		wire_op_name(c->op.op), c->from, c->to, differs_at,
+		(unsigned long long)w->seed);
 }
 
 static void answer_take(struct client *c)
