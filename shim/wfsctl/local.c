@@ -90,7 +90,8 @@ uint32_t node_shard_count(const struct map *map, uint32_t id)
 }
 
 /* The state letter and program name of a process; false if there is none. */
-static bool process_stat(pid_t pid, char *state_out, char *name_out, size_t size)
+static bool process_stat(pid_t pid, char *state_out, unsigned *flags_out, char *name_out,
+	size_t size)
 {
 	char path[64], text[512];
 	char *open_at, *close_at;
@@ -106,16 +107,41 @@ static bool process_stat(pid_t pid, char *state_out, char *name_out, size_t size
 		*close_at = 0;
 		snprintf(name_out, size, "%s", open_at + 1);
 		*state_out = close_at[2];
-		ok = true;
+		ok = sscanf(close_at + 4, "%*d %*d %*d %*d %*d %u", flags_out) == 1;
 	}
 	fclose(file);
 	return ok;
 }
 
+/* Killed, but the kernel still waits for its last I/O: it will not come back. */
+static bool process_dying(pid_t pid)
+{
+	char path[64], line[256];
+	bool dying = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		unsigned long long pending;
+
+		if (sscanf(line, "SigPnd: %llx", &pending) == 1 ||
+			sscanf(line, "ShdPnd: %llx", &pending) == 1)
+			dying = dying || (pending >> (SIGKILL - 1) & 1);
+	}
+	if (file)
+		fclose(file);
+	return dying;
+}
+
+/* PF_EXITING of the kernel's include/linux/sched.h. */
+#define FLAG_EXITING 0x4u
+
 pid_t node_pid(const struct ctl *ctl, uint32_t id)
 {
 	FILE *file = fopen(node_path(ctl, id, "wfsd.pid"), "re");
 	char name[32], state;
+	unsigned flags = 0;
 	int pid = 0;
 
 	if (!file)
@@ -123,8 +149,9 @@ pid_t node_pid(const struct ctl *ctl, uint32_t id)
 	if (fscanf(file, "%d", &pid) != 1 || pid <= 1)
 		pid = 0;
 	fclose(file);
-	if (!pid || !process_stat(pid, &state, name, sizeof(name)) ||
-		strcmp(name, "wfsd") != 0 || state == 'Z' || state == 'X')
+	if (!pid || !process_stat(pid, &state, &flags, name, sizeof(name)) ||
+		strcmp(name, "wfsd") != 0 || state == 'Z' || state == 'X' ||
+		(flags & FLAG_EXITING) || process_dying(pid))
 		return 0;
 	return pid;
 }
