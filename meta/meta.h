@@ -255,6 +255,9 @@ struct purge_job {
 /* The first job with ino > after that is ready to run (orphans that are open are not),
  * or -ENOENT. */
 int meta_purge_next(struct meta *m, ino_id after, struct purge_job *job_out);
+/* Whether it passed over an inode that was locked, since it last began from 0: look again
+ * when locks are released. */
+bool meta_purge_locked(const struct meta *m);
 /* All its chunks are purged: drop the job, and inode, xattrs and chunk 0 if whole_file. */
 int meta_purge_done(struct meta *m, struct batch *batch, const struct purge_job *job);
 

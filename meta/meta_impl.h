@@ -67,6 +67,7 @@ struct meta {
 
 	struct lock *locks[LOCK_HEADS];
 	uint32_t lock_count;
+	bool purge_locked;
 	void (*unlocked)(void *ctx);
 	void *unlocked_ctx;
 

@@ -114,8 +114,12 @@ static int job_ready(
 	uint64_t chunk_count;
 	int rc;
 
-	if (!meta_owns(m, ino) || lock_owner(m, ino))
+	if (!meta_owns(m, ino))
 		return -EAGAIN;
+	if (lock_owner(m, ino)) {
+		m->purge_locked = true;
+		return -EAGAIN;
+	}
 	if (job->flags & JOB_TRUNCATE) {
 		*job_out = (struct purge_job){
 			.ino = ino,
@@ -240,6 +244,8 @@ int meta_purge_next(struct meta *m, ino_id after, struct purge_job *job_out)
 	struct meta_key from;
 	int rc;
 
+	if (after == 0)
+		m->purge_locked = false;
 	if (after == UINT64_MAX)
 		return -ENOENT;
 	meta_key_job(&from, after + 1);
@@ -247,6 +253,11 @@ int meta_purge_next(struct meta *m, ino_id after, struct purge_job *job_out)
 	if (rc == 1)
 		*job_out = job;
 	return rc == 1 ? 0 : rc == 0 ? -ENOENT : rc;
+}
+
+bool meta_purge_locked(const struct meta *m)
+{
+	return m->purge_locked;
 }
 
 int meta_purge_done(struct meta *m, struct batch *batch, const struct purge_job *job)

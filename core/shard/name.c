@@ -288,10 +288,14 @@ int op_open(struct exec *x, struct meta_call *c)
 
 int op_close(struct exec *x, struct meta_call *c)
 {
-	const struct wire_ino *wi = x->req->body;
+	ino_id ino = le64_get(((const struct wire_ino *)x->req->body)->ino);
+	struct attr attr;
 
 	(void)c;
-	if (open_table_remove(x->s->opens, x->req->session, le64_get(wi->ino)))
+	if (!open_table_remove(x->s->opens, x->req->session, ino))
+		return 0;
+	/* Only a file without a name waits for this. */
+	if (meta_getattr(x->s->meta, ino, &attr) != 0 || attr.nlink == 0)
 		purge_kick(x->s);
 	return 0;
 }

@@ -63,7 +63,11 @@ static bool shard_is_open(void *ctx, ino_id ino)
 
 static void shard_unlocked(void *ctx)
 {
-	((struct shard *)ctx)->rerun_parked = true;
+	struct shard *s = ctx;
+
+	s->rerun_parked = true;
+	if (meta_purge_locked(s->meta))
+		purge_kick(s);
 }
 
 static void shard_room(void *ctx)
