@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -431,6 +432,25 @@ static int listener_open(struct session_server *server, const char *path)
 
 /* --- the server --------------------------------------------------------------------- */
 
+/*
+ * Where programs of this host meet outside WFS, beside the socket: advisory locks,
+ * shared writable mappings, fifos and sockets, each named by its inode. What an earlier
+ * run left is harmless. Without them only those calls fail.
+ */
+static void side_folders_make(const char *socket_path)
+{
+	static const char *const names[] = {"locks", "maps", "fifos", "sockets"};
+	const char *slash = strrchr(socket_path, '/');
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%.*s%s",
+			slash ? (int)(slash - socket_path + 1) : 0, socket_path, names[i]);
+		if (mkdir(path, 01777) == 0 && chmod(path, 01777) < 0)
+			log_warn("folder path=%s errno=%d", path, errno);
+	}
+}
+
 int session_server_new(const struct session_options *opt,
 	struct session_server **server_out)
 {
@@ -454,6 +474,7 @@ int session_server_new(const struct session_options *opt,
 		mem_free(server);
 		return rc;
 	}
+	side_folders_make(opt->socket_path);
 	accept_arm(server);
 	*server_out = server;
 	return 0;

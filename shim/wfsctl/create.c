@@ -303,12 +303,10 @@ static int conf_make(const struct plan *plan, unsigned node)
 static int node_make(struct plan *plan, unsigned node)
 {
 	const struct ctl *ctl = plan->ctl;
-	const char *locks = node_path(ctl, node, "locks");
+	const char *folder = node_path(ctl, node, "");
 
-	/* locks: every user of this host makes files there. */
-	if (mkdir(node_path(ctl, node, ""), 0755) || mkdir(locks, 0777) ||
-		chmod(locks, 01777))
-		return ctl_fail("%s: %s: choose another directory", locks, strerror(errno));
+	if (mkdir(folder, 0755))
+		return ctl_fail("%s: %s: choose another directory", folder, strerror(errno));
 	return devices_make(plan, node);
 }
 
