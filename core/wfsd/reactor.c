@@ -35,7 +35,7 @@
 #define RING_ENTRIES     1024u
 #define CACHE_ENTRIES    65536u
 #define STOP_PATIENCE_US 60000000u
-#define CLAIM_PATIENCE_US 2000000u
+#define CLAIM_PATIENCE_US 5000000u
 
 struct poller {
 	struct ring_op op;
