@@ -251,7 +251,7 @@ char *wfs_getcwd(char *buffer, size_t size)
 		if (!buffer)
 			rc = -ENOMEM;
 	}
-	if (rc < 0) {
+	if (rc < 0 || !buffer) {
 		errno = -rc;
 		return NULL;
 	}

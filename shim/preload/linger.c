@@ -22,7 +22,7 @@ static struct guard kept_guard;
 
 static time_t seconds(void)
 {
-	struct timespec now;
+	struct timespec now = {0};
 
 	(void)raw(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, &now);
 	return now.tv_sec;
