@@ -109,7 +109,8 @@ enum wire_op {
 	OP_PREPARE,               /* wire_txn + encoded part -> wire_ino (new directory) */
 	OP_RESOLVE,               /* wire_txn */
 	OP_TXN_STATUS,            /* wire_txn -> wire_txn (outcome) */
-	OP_RENAME_LOCK,           /* wire_txn: the cluster-wide lock for directory moves */
+	OP_RENAME_LOCK,           /* wire_txn: the cluster-wide lock for directory moves;
+				     outcome COMMIT: is it still held? */
 	OP_RENAME_UNLOCK,
 	OP_CHUNK_PURGE,           /* wire_purge */
 	OP_MAX

@@ -188,6 +188,16 @@ int op_walk(struct exec *x, struct meta_call *c)
 
 /* --- open --- */
 
+/* From now on, not from when it is durable: it may lose its name in between. */
+static int open_count(struct exec *x, ino_id ino)
+{
+	int rc = open_table_add(x->s->opens, x->req->session, ino);
+
+	if (rc == 0)
+		x->opened = ino;
+	return rc;
+}
+
 static int open_inode(struct exec *x, struct meta_call *c, ino_id ino, int flags,
 	bool must_be_dir)
 {
@@ -219,10 +229,8 @@ static int open_inode(struct exec *x, struct meta_call *c, ino_id ino, int flags
 		if (purge)
 			purge_kick(s);
 	}
-	if (S_ISREG(attr.mode))
-		x->opened = ino;
 	cut_reply(x, &attr, purge);
-	return 0;
+	return S_ISREG(attr.mode) ? open_count(x, ino) : 0;
 }
 
 static int open_create(struct exec *x, struct meta_call *c, int flags)
@@ -249,9 +257,8 @@ static int open_create(struct exec *x, struct meta_call *c, int flags)
 			S_IFREG | (le32_get(wo->mode) & 07777), 0, true, &attr, &created);
 		if (rc < 0)
 			return rc;
-		x->opened = attr.ino;
 		path_reply(x, &attr, WIRE_WALK_CREATED);
-		return 0;
+		return open_count(x, attr.ino);
 	}
 	if (flags & O_EXCL)
 		return -EEXIST;

@@ -108,8 +108,8 @@ void exec_finish_now(struct exec *x, int status)
 		io_free(x->io);
 	if (x->txn)
 		txn_exec_gone(x);
-	if (status == 0 && x->opened && req)
-		status = open_table_add(s->opens, req->session, x->opened);
+	if (status < 0 && x->opened && open_table_remove(s->opens, req->session, x->opened))
+		purge_kick(s);
 	list_remove(&x->link);
 	list_remove(&x->all_link);
 	mem_free(x);

@@ -34,7 +34,7 @@ struct exec {
 	uint64_t parked_us;  /* since when; 0: not */
 	uint16_t bucket;     /* whose record it will be: where a walk ended */
 	bool begun;          /* store_begin without commit or abort yet */
-	ino_id opened;       /* counted in the open table if all goes well */
+	ino_id opened;       /* counted in the open table, unless it fails */
 	struct io *io;       /* data.c */
 	struct txn *txn;     /* txn.c, coordinator */
 	struct exec *partner; /* data.c: whose second record this is */

@@ -23,6 +23,7 @@
 static const struct cred root_cred;
 
 static void txn_advance(struct txn *t, int rc);
+static void txn_confirm(struct txn *t);
 static void txn_decide(struct txn *t);
 static void txn_abort(struct txn *t, int status);
 static void resolve_send_all(struct txn *t, bool commit);
@@ -142,9 +143,13 @@ int op_rename_lock(struct exec *x, struct meta_call *c)
 	struct shard *s = x->s;
 	uint64_t now = env_now_us(s->env);
 
+	bool held = s->rename_txid && now < s->rename_until_us;
+	bool ours = s->rename_txid == le64_get(wt->txid);
+
 	(void)c;
-	if (s->rename_txid && s->rename_txid != le64_get(wt->txid) &&
-		now < s->rename_until_us)
+	if (wt->outcome == TXN_COMMIT && !(held && ours))
+		return -EAGAIN; /* asked whether it still holds the lock: no */
+	if (held && !ours)
 		return -EAGAIN;
 	s->rename_txid = le64_get(wt->txid);
 	s->rename_until_us = now + 2000ull * s->map->timeout_ms;
@@ -309,6 +314,40 @@ static void part_prepared(struct rpc_call *call, int status, const void *reply,
 	if (t->error < 0)
 		txn_abort(t, t->error);
 	else
+		txn_confirm(t);
+}
+
+static void lock_confirmed(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	struct txn_call *tc = container_of(call, struct txn_call, call);
+	struct txn *t = tc->t;
+
+	(void)reply;
+	(void)reply_size;
+	(void)reply_data_size;
+	tc->busy = false;
+	if (!t->x)
+		txn_free(t);
+	else if (status < 0)
+		txn_abort(t, status);
+	else
+		txn_decide(t);
+}
+
+/*
+ * All parts are prepared. The rename lock may be lost by now: its shard was restarted, or
+ * it took too long. If it is still ours, nobody else has climbed since we did; and who
+ * climbs from now on meets an inode that we hold, and waits.
+ */
+static void txn_confirm(struct txn *t)
+{
+	struct wire_txn body = {.txid = le64_put(t->txid), .outcome = TXN_COMMIT};
+
+	if (t->rename_locked)
+		txn_send(t, 0, OP_RENAME_LOCK, ino_bucket(WFS_ROOT_INO), &body,
+			sizeof(body), lock_confirmed);
+	else
 		txn_decide(t);
 }
 
@@ -344,8 +383,12 @@ static void txn_prepare(struct txn *t)
 			(uint32_t)body.size_bytes, part_prepared);
 	}
 	buf_release(&body);
-	if (t->outstanding == 0)
+	if (t->outstanding > 0)
+		return;
+	if (t->error < 0)
 		txn_abort(t, t->error);
+	else
+		txn_confirm(t);
 }
 
 /* --- decide --- */
@@ -364,10 +407,10 @@ static void txn_decided(struct store_record *r, int status)
 	x->txn = NULL;
 	t->x = NULL;
 	exec_finish_now(x, status);
-	if (status == 0)
+	if (status == 0 && t->part_count > 1)
 		resolve_send_all(t, true);
 	else
-		txn_free(t); /* the log failed: recovery will know */
+		txn_free(t); /* done, or the log failed and recovery will know */
 }
 
 static void txn_decide(struct txn *t)
@@ -541,7 +584,7 @@ static void txn_advance(struct txn *t, int rc)
 		txn_retry(t, rc);
 	} else if (rc < 0) {
 		txn_fail(t, rc);
-	} else if (t->part_count == 1) {
+	} else if (t->part_count == 1 && !t->rename_locked) {
 		txn_single(t);
 	} else {
 		txn_prepare(t);
@@ -575,7 +618,7 @@ void txn_start(struct exec *x)
 {
 	if (x->txn) {
 		/* It waited for room in the log, with everybody prepared. */
-		if (x->txn->part_count == 1)
+		if (x->txn->txid == 0)
 			txn_single(x->txn);
 		else
 			txn_decide(x->txn);

@@ -29,7 +29,6 @@ struct scenario {
 };
 
 static struct world world, *w = &world;
-static struct wop op;
 static uint64_t seed;
 
 /* --- pieces ------------------------------------------------------------------------------ */
@@ -311,7 +310,7 @@ static enum state write_state(void)
 
 /* --- running --- */
 
-static void prepare(const struct scenario *sc)
+static inline void prepare(const struct scenario *sc)
 {
 	world_init(w, &(struct world_options){.shard_count = SHARDS, .seed = seed,
 		.disk_bytes = 40u << 20, .segment_bytes = 2u << 20});
@@ -319,7 +318,7 @@ static void prepare(const struct scenario *sc)
 	world_quiesce(w);
 }
 
-static void finish(void)
+static inline void finish(void)
 {
 	world_check(w, CHECK_STRAYS);
 	world_release(w);

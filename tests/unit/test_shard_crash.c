@@ -5,6 +5,8 @@
  */
 #include "tests/unit/shard_scenarios.h"
 
+static struct wop op;
+
 #define PATIENCE 400000u
 
 struct counts {

@@ -7,6 +7,8 @@
  */
 #include "tests/unit/shard_scenarios.h"
 
+static struct wop op;
+
 #define N_MAX 3000u
 
 enum fault { FAULT_MEMORY, FAULT_DEVICE, FAULT_INDEX };

@@ -203,6 +203,7 @@ Test(shard_random, storm)
 {
 	for (uint64_t seed = seed_first(); seed <= seed_last(24); seed++)
 		storm(1 + (uint32_t)seed % 3, seed, 400, false);
+	storm(2, 1105, 400, false); /* once left an orphan behind */
 }
 
 Test(shard_random, storm_with_crashes)
