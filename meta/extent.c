@@ -490,3 +490,33 @@ int meta_chunk_purge(struct meta *m, struct batch *batch, uint16_t bucket, ino_i
 	return meta_extent_punch(m, batch, bucket, ino, chunk, keep_blocks,
 		WFS_CHUNK_BLOCKS - keep_blocks);
 }
+
+int meta_chunk_next(
+	struct meta *m, uint16_t bucket, ino_id ino, uint64_t from, uint64_t *chunk_out)
+{
+	struct meta_key prefix, start;
+	struct kv_iter *it;
+	int rc = kv_iter_open(m->kv, &it);
+
+	if (rc)
+		return rc;
+	meta_key_prefix(&prefix, bucket, 'E');
+	meta_key_u64(&prefix, ino);
+	start = prefix;
+	meta_key_u64(&start, from);
+	it->ops->seek(it, start.bytes, start.size);
+	rc = -ENOENT;
+	if (it->ops->valid(it)) {
+		size_t size;
+		const uint8_t *key = it->ops->key(it, &size);
+
+		if (key_has_prefix(key, size, &prefix) && size >= start.size) {
+			*chunk_out = be64_read(key + prefix.size);
+			rc = 0;
+		}
+	} else if (it->ops->error(it)) {
+		rc = it->ops->error(it);
+	}
+	it->ops->close(it);
+	return rc;
+}

@@ -240,6 +240,10 @@ int meta_chunk_check(struct meta *m, uint16_t bucket, ino_id ino, uint64_t chunk
 int meta_chunk_purge(struct meta *m, struct batch *batch, uint16_t bucket, ino_id ino,
 	uint64_t chunk, uint32_t keep_bytes, uint32_t generation, bool forget);
 
+/* The first chunk at or after `from` of which the bucket holds blocks, or -ENOENT. */
+int meta_chunk_next(struct meta *m, uint16_t bucket, ino_id ino, uint64_t from,
+	uint64_t *chunk_out);
+
 /*
  * Purge jobs: chunks of a truncated or deleted file that other buckets still hold. They
  * lie in the kv until done, so that a crash does not lose them.

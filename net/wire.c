@@ -203,7 +203,7 @@ static bool purge_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return le64_get(b.ino) != 0 && le32_get(b.keep_bytes) <= WFS_CHUNK_SIZE &&
-	       b.forget <= 1 && is_zero(b.reserved, sizeof(b.reserved));
+	       b.forget <= 1 && b.find <= 1 && is_zero(b.reserved, sizeof(b.reserved));
 }
 
 static bool walked_ok(uint16_t op, const uint8_t *fixed)
@@ -280,7 +280,8 @@ static const struct op_rule op_rules[OP_MAX] = {
 		FIXED(wire_txn, txn_ok)},
 	[OP_RENAME_LOCK] = {"rename-lock", FIXED(wire_txn, txn_ok), NOTHING},
 	[OP_RENAME_UNLOCK] = {"rename-unlock", FIXED(wire_txn, txn_ok), NOTHING},
-	[OP_CHUNK_PURGE] = {"chunk-purge", FIXED(wire_purge, purge_ok), NOTHING},
+	[OP_CHUNK_PURGE] = {"chunk-purge", FIXED(wire_purge, purge_ok),
+		FIXED(wire_purge_reply, NULL)},
 };
 
 static const struct op_rule *op_rule(uint16_t op)

@@ -112,7 +112,7 @@ enum wire_op {
 	OP_RENAME_LOCK,           /* wire_txn: the cluster-wide lock for directory moves;
 				     outcome COMMIT: is it still held? */
 	OP_RENAME_UNLOCK,
-	OP_CHUNK_PURGE,           /* wire_purge */
+	OP_CHUNK_PURGE,           /* wire_purge -> wire_purge_reply */
 	OP_MAX
 };
 
@@ -311,7 +311,11 @@ struct wire_purge {
 	le32 keep_bytes;
 	le32 generation;
 	uint8_t forget;
-	uint8_t reserved[7];
+	uint8_t find; /* purge the first chunk at or after `chunk` that this bucket holds */
+	uint8_t reserved[6];
+};
+struct wire_purge_reply {
+	le64 next; /* find: where to go on; 0: the bucket holds no more */
 };
 
 struct wire_shard_stats {

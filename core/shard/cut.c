@@ -218,6 +218,7 @@ static void chunk_purge_ready(struct exec *x)
 void chunk_purge_start(struct exec *x)
 {
 	const struct wire_purge *wp = x->req->body;
+	struct wire_purge_reply *reply = x->req->reply;
 	uint32_t keep = le32_get(wp->keep_bytes);
 	int rc = io_new(x);
 
@@ -227,6 +228,17 @@ void chunk_purge_start(struct exec *x)
 	}
 	x->io->ino = le64_get(wp->ino);
 	x->io->chunk = le64_get(wp->chunk);
+	*reply = (struct wire_purge_reply){0};
+	x->req->reply_size = sizeof(*reply);
+	if (wp->find) {
+		rc = meta_chunk_next(x->s->meta, x->req->bucket, x->io->ino, x->io->chunk,
+			&x->io->chunk);
+		if (rc < 0) {
+			exec_finish(x, rc == -ENOENT ? 0 : rc);
+			return;
+		}
+		reply->next = le64_put(x->io->chunk + 1);
+	}
 	if (keep >= WFS_CHUNK_SIZE ||
 		chunk_bucket(x->io->ino, x->io->chunk, x->s->map->bucket_count) !=
 			x->req->bucket) {

@@ -20,6 +20,8 @@ struct purge_call {
 	struct rpc_call call;
 	struct purge *purge;
 	bool busy;
+	uint32_t bucket; /* by_bucket: which, and where in it to go on; 0: all done */
+	uint64_t from;
 };
 
 struct purge {
@@ -33,6 +35,8 @@ struct purge {
 	struct purge_job job;
 	struct store_barrier barrier;
 	uint64_t next_chunk;
+	bool by_bucket; /* too many chunks to name each: ask every bucket for its own */
+	uint32_t next_bucket;
 	unsigned in_flight;
 	struct purge_call calls[PURGE_IN_FLIGHT];
 };
@@ -133,34 +137,36 @@ static void chunk_purged(struct rpc_call *call, int status, const void *reply,
 	struct purge_call *pc = container_of(call, struct purge_call, call);
 	struct purge *p = pc->purge;
 
-	(void)reply;
-	(void)reply_size;
+	const struct wire_purge_reply *pr = reply;
+
 	(void)reply_data_size;
 	pc->busy = false;
 	p->in_flight--;
+	pc->from = status == 0 && reply_size == sizeof(*pr) ? le64_get(pr->next) : 0;
 	if (status < 0)
 		p->failed = true;
 	purge_step(p);
 }
 
-static void chunk_send(struct purge *p, struct purge_call *pc)
+static void purge_send(struct purge *p, struct purge_call *pc, uint16_t bucket,
+	uint64_t chunk, bool find)
 {
 	struct shard *s = p->s;
-	uint64_t chunk = p->next_chunk++;
 	struct wire_purge body = {
 		.ino = le64_put(p->job.ino),
 		.chunk = le64_put(chunk),
 		.keep_bytes = le32_put(
-			chunk == p->job.first_chunk ? p->job.keep_bytes : 0),
+			!find && chunk == p->job.first_chunk ? p->job.keep_bytes : 0),
 		.generation = le32_put(p->job.generation),
 		.forget = p->job.whole_file,
+		.find = find,
 	};
 
 	pc->busy = true;
 	p->in_flight++;
 	pc->call = (struct rpc_call){
 		.op = OP_CHUNK_PURGE,
-		.bucket = chunk_bucket(p->job.ino, chunk, s->map->bucket_count),
+		.bucket = bucket,
 		.timeout_ms = s->map->timeout_ms,
 		.cred = &root_cred,
 		.body = &body,
@@ -170,14 +176,28 @@ static void chunk_send(struct purge *p, struct purge_call *pc)
 	s->send(s->ctx, &pc->call);
 }
 
+/* Give an idle call its next piece of the job, if there is one. */
+static void purge_send_next(struct purge *p, struct purge_call *pc)
+{
+	uint32_t buckets = p->s->map->bucket_count;
+
+	if (pc->from) {
+		purge_send(p, pc, (uint16_t)pc->bucket, pc->from, true);
+	} else if (p->next_chunk < p->job.end_chunk) {
+		uint64_t chunk = p->next_chunk++;
+
+		purge_send(p, pc, chunk_bucket(p->job.ino, chunk, buckets), chunk, false);
+	} else if (p->by_bucket && p->next_bucket < buckets) {
+		pc->bucket = p->next_bucket++;
+		purge_send(p, pc, (uint16_t)pc->bucket, p->job.first_chunk + 1, true);
+	}
+}
+
 static void purge_step(struct purge *p)
 {
-	for (unsigned i = 0; i < PURGE_IN_FLIGHT; i++) {
-		if (p->failed || p->next_chunk >= p->job.end_chunk)
-			break;
+	for (unsigned i = 0; i < PURGE_IN_FLIGHT && !p->failed; i++)
 		if (!p->calls[i].busy)
-			chunk_send(p, &p->calls[i]);
-	}
+			purge_send_next(p, &p->calls[i]);
 	if (p->in_flight == 0 && p->active)
 		purge_finish(p);
 }
@@ -227,6 +247,12 @@ void purge_poll(struct shard *s, uint64_t *next_us)
 	p->active = true;
 	p->failed = false;
 	p->next_chunk = p->job.first_chunk;
+	p->next_bucket = 0;
+	p->by_bucket = p->job.end_chunk - p->job.first_chunk > 4ull * s->map->bucket_count;
+	if (p->by_bucket)
+		p->job.end_chunk = p->job.first_chunk + 1;
+	for (unsigned i = 0; i < PURGE_IN_FLIGHT; i++)
+		p->calls[i].from = 0;
 	*next_us = 0;
 	p->barrier.done = job_durable;
 	store_barrier(s->store, &p->barrier);
