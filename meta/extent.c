@@ -465,6 +465,25 @@ int meta_chunk_check(
 	return generation < oldest ? -ESTALE : 0;
 }
 
+int meta_chunk_mark(struct meta *m, struct batch *batch, uint16_t bucket, ino_id ino,
+	uint64_t chunk, uint32_t generation)
+{
+	struct chunk_value value;
+	struct meta_key key;
+	uint32_t oldest;
+	int rc;
+
+	if (generation == 0 || generation == UINT32_MAX)
+		return 0;
+	meta_key_chunk(&key, bucket, ino, chunk);
+	rc = chunk_generation(m, &key, bucket, &oldest);
+	if (rc || oldest >= generation)
+		return rc;
+	chunk_encode(generation, &value);
+	batch_put(batch, key.bytes, key.size, &value, sizeof(value));
+	return batch_error(batch);
+}
+
 int meta_chunk_purge(struct meta *m, struct batch *batch, uint16_t bucket, ino_id ino,
 	uint64_t chunk, uint32_t keep_bytes, uint32_t generation, bool forget)
 {

@@ -235,6 +235,9 @@ int meta_append(struct meta *m, const struct meta_call *c, ino_id ino, uint64_t 
  */
 int meta_chunk_check(struct meta *m, uint16_t bucket, ino_id ino, uint64_t chunk,
 	uint32_t generation);
+/* The chunk now holds data of this generation: older writes and purges come too late. */
+int meta_chunk_mark(struct meta *m, struct batch *batch, uint16_t bucket, ino_id ino,
+	uint64_t chunk, uint32_t generation);
 /* Cut a chunk at byte `keep_bytes` (0: all of it goes); the remainder of a half-kept block
  * is the caller's business. Remembers generation, unless forget (the file is gone). */
 int meta_chunk_purge(struct meta *m, struct batch *batch, uint16_t bucket, ino_id ino,

@@ -202,14 +202,23 @@ void setattr_start(struct exec *x)
 static void chunk_purge_ready(struct exec *x)
 {
 	const struct wire_purge *wp = x->req->body;
+	uint32_t generation = le32_get(wp->generation);
 	struct meta_call c;
-	int rc;
+	int rc = 0;
 
+	/* A chunk that has seen this purge may hold new data: a late one does nothing. */
+	if (!wp->forget && generation > 0)
+		rc = meta_chunk_check(x->s->meta, x->req->bucket, x->io->ino, x->io->chunk,
+			generation - 1);
+	if (rc < 0) {
+		exec_finish(x, rc == -ESTALE ? 0 : rc);
+		return;
+	}
 	if (!cut_begin(x, true))
 		return;
 	shard_call_init(x->s, &x->req->cred, &c);
 	rc = meta_chunk_purge(x->s->meta, c.batch, x->req->bucket, x->io->ino, x->io->chunk,
-		le32_get(wp->keep_bytes), le32_get(wp->generation), wp->forget);
+		le32_get(wp->keep_bytes), generation, wp->forget);
 	if (rc == 0)
 		rc = cut_edge(x);
 	cut_conclude(x, rc);

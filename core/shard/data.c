@@ -496,6 +496,9 @@ static void write_commit(struct exec *x)
 	shard_call_init(s, &x->req->cred, &c);
 	rc = meta_extent_write(s->meta, c.batch, x->req->bucket, io->ino, io->chunk,
 		block_of(io->begin), x->record.block_count, x->record.id, crcs);
+	if (rc == 0 && io->chunk > 0)
+		rc = meta_chunk_mark(s->meta, c.batch, x->req->bucket, io->ino, io->chunk,
+			io->generation);
 	if (rc == 0 && same_bucket)
 		rc = meta_extend(s->meta, &c, io->ino, io->generation,
 			io->chunk * WFS_CHUNK_SIZE + io->end, &attr);

@@ -50,7 +50,7 @@ static uint64_t now_of(struct world *w)
 	return env_now_us(&w->env.env);
 }
 
-/* --- messages ------------------------------------------------------------------------- */
+/* --- messages --- */
 
 static void message_free(struct message *m)
 {
@@ -67,6 +67,8 @@ static uint64_t message_due(struct world *w)
 	if (w->shuffle)
 		delay = world_random(w) % 8 == 0 ? world_random(w) % 20000
 						 : world_random(w) % 400;
+	if (w->lossy && world_random(w) % 48 == 0)
+		delay = world_random(w) % 4000000;
 	return now_of(w) + delay;
 }
 
@@ -135,6 +137,10 @@ static void message_send(struct world *w, uint32_t from, uint32_t to, struct rpc
 		.reply_data_max = call->reply_data_max,
 		.done = message_served,
 	};
+	if (call->op == w->late_op && w->late_after-- == 0) {
+		m->due_us = now_of(w) + w->late_us;
+		w->late_op = 0;
+	}
 	list_push_back(&w->messages, &m->link);
 	if (to == UINT32_MAX) {
 		m->to = 0;
@@ -256,7 +262,7 @@ static uint64_t messages_next_us(struct world *w)
 	return next;
 }
 
-/* --- lives ------------------------------------------------------------------------------ */
+/* --- lives --- */
 
 static void pump(void *ctx)
 {
@@ -461,7 +467,7 @@ void world_release(struct world *w)
 	map_free(w->map);
 }
 
-/* --- the loop ----------------------------------------------------------------------------- */
+/* --- the loop --- */
 
 static bool shard_turn(struct world *w, struct world_shard *ws)
 {

@@ -48,6 +48,10 @@ struct world {
 	uint64_t seed;
 	uint64_t state;
 	bool shuffle;        /* messages take a random time */
+	uint16_t late_op;    /* a message of this op takes late_us: the next, */
+	unsigned late_after; /* or the one after so many */
+	uint64_t late_us;
+	bool lossy;          /* and some longer than anybody waits */
 	uint32_t shard_count;
 	struct world_shard shards[WORLD_SHARDS_MAX];
 	struct list messages; /* all that somebody still cares for */
@@ -81,14 +85,14 @@ void world_quiesce(struct world *w);
 uint64_t world_random(struct world *w);
 void world_call_send(struct world *w, struct rpc_call *call);
 
-/* --- checking (world_check.c) ---------------------------------------------------------- */
+/* --- checking (world_check.c) --- */
 
 #define CHECK_ORPHANS 1u /* unlinked files that are open may be there */
 #define CHECK_STRAYS  2u /* a writer may have died half-way: data past the end of a file */
 /* Quiesces, reads all keys of all buckets, and ends the test unless they fit together. */
 void world_check(struct world *w, unsigned allow);
 
-/* --- clients (world_client.c) ---------------------------------------------------------- */
+/* --- clients (world_client.c) --- */
 
 /* One operation of a client, under way. */
 struct wop {

@@ -81,7 +81,7 @@ struct image {
 #define SEED (unsigned long long)im->w->seed
 #define INO(x) (unsigned long long)(x)
 
-/* --- reading ---------------------------------------------------------------------------- */
+/* --- reading --- */
 
 static void see_inode(struct image *im, const uint8_t *key, size_t key_size,
 	const void *value, size_t value_size)
@@ -230,7 +230,7 @@ static void scan_bucket(struct image *im, uint16_t bucket)
 	} while (!sc.eof);
 }
 
-/* --- comparing ------------------------------------------------------------------------------ */
+/* --- comparing --- */
 
 static int inode_order(const void *a, const void *b)
 {

@@ -49,7 +49,7 @@ static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size
 	world_call_send(o->w, &o->call);
 }
 
-/* --- paths ------------------------------------------------------------------------------ */
+/* --- paths --- */
 
 static void path_set(struct wop *o, const char *path)
 {
@@ -174,7 +174,7 @@ static void step(struct wop *o)
 		step_done);
 }
 
-/* --- rename and link: several calls ------------------------------------------------------- */
+/* --- rename and link: several calls --- */
 
 static void plain_done(struct rpc_call *c, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
@@ -273,7 +273,7 @@ void wop_rename(struct wop *o, struct world *w, const char *from, const char *to
 	o->mode = WIRE_PARENT;
 }
 
-/* --- data ----------------------------------------------------------------------------------- */
+/* --- data --- */
 
 static void io_send(struct wop *o);
 
@@ -391,7 +391,7 @@ void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void 
 	o->reply_data_max = size;
 }
 
-/* --- running ---------------------------------------------------------------------------------- */
+/* --- running --- */
 
 void wop_begin(struct wop *o)
 {
@@ -420,7 +420,7 @@ int wop_run(struct wop *o)
 	return wop_wait(o);
 }
 
-/* --- plain calls -------------------------------------------------------------------------------- */
+/* --- plain calls --- */
 
 /* One at a time: they are too big for the stack of every caller. */
 static struct wop plain;

@@ -31,7 +31,7 @@ struct scenario {
 static struct world world, *w = &world;
 static uint64_t seed;
 
-/* --- pieces ------------------------------------------------------------------------------ */
+/* --- pieces --- */
 
 static uint32_t shard_of(ino_id ino)
 {
@@ -101,7 +101,7 @@ static void setup_dirs(void)
 	mkdir_on("/b", 2);
 }
 
-/* --- the operations ------------------------------------------------------------------------ */
+/* --- the operations --- */
 
 static void rename_setup(void)
 {

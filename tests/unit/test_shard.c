@@ -366,7 +366,7 @@ Test(shard, permissions)
 	}
 }
 
-/* --- listings --------------------------------------------------------------------------- */
+/* --- listings --- */
 
 struct listing {
 	unsigned found[300];
@@ -407,7 +407,7 @@ Test(shard, readdir)
 	}
 }
 
-/* --- who may ask what ------------------------------------------------------------------- */
+/* --- who may ask what --- */
 
 struct answer {
 	struct rpc_call call;

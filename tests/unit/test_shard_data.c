@@ -296,6 +296,53 @@ Test(shard_data, write_after_truncate_is_not_purged)
 	}
 }
 
+/* A purge that nobody waits for any more comes when its chunk has new data. */
+Test(shard_data, late_purges_do_nothing)
+{
+	ino_id f;
+
+	for (unsigned seed = 0; seed < 10; seed++) {
+		start(3);
+		w->state = seed;
+		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
+		put(f, 0, 5u << 20);
+		w->late_op = OP_CHUNK_PURGE;
+		w->late_us = 5000000;
+		cut("/f", 1000);
+		for (size_t chunk = 1; chunk < 5; chunk++)
+			put(f, chunk * WFS_CHUNK_SIZE, 9000);
+		compare(f);
+		for (int i = 0; i < 100; i++)
+			world_turn(w);
+		compare(f);
+		end(0);
+	}
+}
+
+/* The same where the purge asks the buckets what they have. */
+Test(shard_data, late_purges_of_sparse_files_do_nothing)
+{
+	ino_id f;
+
+	for (unsigned which = 0; which < 8; which++) {
+		start(3);
+		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
+		put(f, 0, 2000);
+		cr_assert_eq(w_truncate(w, "/f", 60u << 20), 0);
+		w->late_op = OP_CHUNK_PURGE;
+		w->late_after = which;
+		w->late_us = 5000000;
+		cut("/f", 1000);
+		for (size_t chunk = 1; chunk < 5; chunk++)
+			put(f, chunk * WFS_CHUNK_SIZE, 9000);
+		compare(f);
+		for (int i = 0; i < 100; i++)
+			world_turn(w);
+		compare(f);
+		end(0);
+	}
+}
+
 /* A cut that is reading its edge while O_TRUNC empties the file. */
 Test(shard_data, truncates_crossing)
 {
@@ -336,7 +383,7 @@ Test(shard_data, truncates_crossing)
 	}
 }
 
-/* --- files without a name --------------------------------------------------------------- */
+/* --- files without a name --- */
 
 static uint64_t live_bytes(void)
 {
@@ -389,6 +436,9 @@ Test(shard_data, sessions_end)
 		world_check(w, CHECK_ORPHANS);
 		for (uint32_t i = 0; i < n; i++)
 			shard_session_end(w->shards[i].shard, w->session);
+		/* It lingers, but not for ever. */
+		for (int i = 0; i < 100; i++)
+			world_turn(w);
 		end(0);
 	}
 }

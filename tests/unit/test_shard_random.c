@@ -47,6 +47,7 @@ struct client {
 };
 
 static struct client clients[CLIENTS];
+static bool late;
 
 static uint32_t pick(uint32_t n)
 {
@@ -58,6 +59,7 @@ static void start(uint32_t shards, uint64_t seed)
 	world_init(w, &(struct world_options){.shard_count = shards, .seed = seed,
 		.disk_bytes = 80u << 20, .segment_bytes = 2u << 20});
 	w->shuffle = true;
+	w->lossy = late;
 	memset(clients, 0, sizeof(clients));
 }
 
@@ -79,7 +81,7 @@ static void path_pick(char *out, const char *top)
 		sprintf(out + strlen(out), "/%c", 'a' + (int)pick(4));
 }
 
-/* --- operations --------------------------------------------------------------------------- */
+/* --- operations --- */
 
 enum kind { CREATE, MKDIR, RMDIR, UNLINK, RENAME, LINK, SYMLINK, WRITE, CUT, KINDS };
 
@@ -149,7 +151,7 @@ static bool sensible(int status)
 	}
 }
 
-/* --- the storm -------------------------------------------------------------------------------- */
+/* --- the storm --- */
 
 static void storm(uint32_t shards, uint64_t seed, unsigned count, bool crashes)
 {
@@ -164,7 +166,7 @@ static void storm(uint32_t shards, uint64_t seed, unsigned count, bool crashes)
 				continue;
 			if (c->busy) {
 				cr_assert(sensible(c->op.status) ||
-						(crashes && (c->op.status == -EIO ||
+						((crashes || late) && (c->op.status == -EIO ||
 							c->op.status == -ETIMEDOUT)),
 					"op %s: %d, seed %llu", wire_op_name(c->op.op),
 					c->op.status, (unsigned long long)seed);
@@ -181,7 +183,7 @@ static void storm(uint32_t shards, uint64_t seed, unsigned count, bool crashes)
 	}
 	for (unsigned i = 0; i < CLIENTS; i++)
 		wop_wait(&clients[i].op);
-	end(crashes ? CHECK_STRAYS : 0);
+	end(crashes || late ? CHECK_STRAYS : 0);
 }
 
 /* WORLD_SEED begins elsewhere, WORLD_SEEDS makes it more or fewer. */
@@ -212,7 +214,16 @@ Test(shard_random, storm_with_crashes)
 		storm(1 + (uint32_t)seed % 3, seed, 400, true);
 }
 
-/* --- the model ----------------------------------------------------------------------------------- */
+/* Calls that end by their timeout, and arrive all the same. */
+Test(shard_random, storm_with_late_messages)
+{
+	for (uint64_t seed = seed_first(); seed <= seed_last(16); seed++) {
+		late = true;
+		storm(2 + (uint32_t)seed % 2, seed, 300, seed % 2);
+	}
+}
+
+/* --- the model --- */
 
 static void real_path(const struct client *c, const char *path, char *out)
 {
@@ -442,11 +453,13 @@ static void settle_all(void)
 		}
 		doubt[i] = c->op.status == -EIO || c->op.status == -ETIMEDOUT;
 	}
+	w->lossy = false;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		if (doubt[i]) {
 			settle(&clients[i]);
 			clients[i].op.status = 0;
 		}
+	w->lossy = late;
 }
 
 static void bases_make(void)
@@ -476,7 +489,9 @@ static void model_run(uint32_t shards, uint64_t seed, unsigned count)
 	uint64_t restart_at = 0;
 
 	start(shards, seed);
+	w->lossy = false;
 	bases_make();
+	w->lossy = late;
 	for (unsigned turn = 0; count > 0; turn++) {
 		bool doubt = false;
 
@@ -528,6 +543,13 @@ static void model_run(uint32_t shards, uint64_t seed, unsigned count)
 			"client %u, seed %llu", i, (unsigned long long)seed);
 	end(CHECK_STRAYS);
 	bases_remove();
+}
+
+Test(shard_random, model_with_late_messages)
+{
+	late = true;
+	for (uint64_t seed = seed_first(); seed <= seed_last(10); seed++)
+		model_run(2 + (uint32_t)seed % 2, seed, 300);
 }
 
 Test(shard_random, model)
