@@ -27,7 +27,7 @@ struct message {
 	uint32_t incarnation; /* of `to` when it was sent */
 	uint64_t due_us;
 	uint64_t timeout_us;
-	bool served;          /* in the hands of the shard */
+	bool served; /* in the hands of the shard */
 	bool is_reply;
 	int status;
 	uint8_t *data;
@@ -99,7 +99,8 @@ static void message_served(struct request *req, int status)
 	message_return(m, m->w->shards[m->to].alive ? status : -EIO);
 }
 
-static void message_send(struct world *w, uint32_t from, uint32_t to, struct rpc_call *call)
+static void message_send(
+	struct world *w, uint32_t from, uint32_t to, struct rpc_call *call)
 {
 	struct message *m = calloc(1, sizeof(*m));
 
@@ -192,8 +193,8 @@ static bool message_deliver(struct world *w, struct message *m)
 					m->req.reply_data_size);
 			if (m->status == 0)
 				cr_assert_eq(wire_body_check(m->req.op, m->reply,
-						     m->req.reply_size, true), 0,
-					"bad reply of op %s", wire_op_name(m->req.op));
+						     m->req.reply_size, true),
+					0, "bad reply of op %s", wire_op_name(m->req.op));
 			message_end(m, m->status);
 		}
 		message_free(m);
@@ -240,7 +241,8 @@ static bool messages_step(struct world *w)
 			message_end(m, -ETIMEDOUT);
 			return true;
 		}
-		if (!m->served && m->due_us <= now && (!first || m->due_us < first->due_us))
+		if (!m->served && m->due_us <= now &&
+			(!first || m->due_us < first->due_us))
 			first = m;
 	}
 	return first && message_deliver(w, first);
@@ -269,11 +271,12 @@ static void pump(void *ctx)
 	struct world_shard *ws = ctx;
 
 	if (device_sim_step(ws->dev) == 0)
-		env_sim_advance(&ws->w->env,
-			device_sim_crashed(ws->disk) ? STORE_GONE_US : 100);
+		env_sim_advance(
+			&ws->w->env, device_sim_crashed(ws->disk) ? STORE_GONE_US : 100);
 }
 
-static struct store_options store_options_of(const struct world_shard *ws, uint32_t segment)
+static struct store_options store_options_of(
+	const struct world_shard *ws, uint32_t segment)
 {
 	struct store_options opt = {.segment_size_bytes = segment};
 
@@ -300,7 +303,8 @@ int world_start(struct world *w, uint32_t number)
 		device_close(ws->dev);
 		return rc;
 	}
-	rc = store_open(ws->dev, ws->kv, &w->env.env, &so, pump, ws, &ws->store, &refusal);
+	rc = store_open(
+		ws->dev, ws->kv, &w->env.env, &so, pump, ws, &ws->store, &refusal);
 	if (rc == 0) {
 		opt = (struct shard_options){
 			.env = &w->env.env,
@@ -348,7 +352,8 @@ static void shard_bury(struct world *w, struct world_shard *ws)
 
 	do {
 		while (!list_empty(&ws->local)) {
-			struct request *req = list_first(&ws->local, struct request, link);
+			struct request *req =
+				list_first(&ws->local, struct request, link);
 
 			list_remove(&req->link);
 			shard_handle(ws->shard, req);
@@ -415,8 +420,8 @@ static void shard_make(struct world *w, uint32_t number, const struct world_opti
 	ws->w = w;
 	ws->number = number;
 	list_init(&ws->local);
-	ws->disk = device_sim_disk_new(opt->disk_bytes ? opt->disk_bytes : 96ull << 20,
-		opt->seed * 31 + number);
+	ws->disk = device_sim_disk_new(
+		opt->disk_bytes ? opt->disk_bytes : 96ull << 20, opt->seed * 31 + number);
 	ws->kvdisk = kv_model_disk_new();
 	so = store_options_of(ws, opt->segment_bytes ? opt->segment_bytes : 4u << 20);
 	cr_assert_eq(device_sim_open(ws->disk, &ws->dev), 0);
@@ -567,10 +572,13 @@ void world_quiesce(struct world *w)
 			struct world_shard *ws = &w->shards[i];
 
 			cr_assert(now_of(w) - start < QUIESCE_US,
-				"shard %u does not come to rest: execs %d txns %d intents %d "
+				"shard %u does not come to rest: execs %d txns %d "
+				"intents %d "
 				"seed %llu",
-				i, !list_empty(&ws->shard->execs), !list_empty(&ws->shard->txns),
-				!list_empty(&ws->shard->intents), (unsigned long long)w->seed);
+				i, !list_empty(&ws->shard->execs),
+				!list_empty(&ws->shard->txns),
+				!list_empty(&ws->shard->intents),
+				(unsigned long long)w->seed);
 		}
 	}
 }

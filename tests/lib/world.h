@@ -34,11 +34,11 @@ struct world_shard {
 	struct kv *kv;
 	struct store *store;
 	struct shard *shard;
-	struct list local;         /* requests to itself */
-	uint64_t next_us;          /* when it wants its turn */
-	uint64_t device_us;        /* when its device answers again */
-	uint64_t message_count;    /* delivered to it so far */
-	uint64_t kill_at_message;  /* dies when it has had so many; 0: never */
+	struct list local;        /* requests to itself */
+	uint64_t next_us;         /* when it wants its turn */
+	uint64_t device_us;       /* when its device answers again */
+	uint64_t message_count;   /* delivered to it so far */
+	uint64_t kill_at_message; /* dies when it has had so many; 0: never */
 	unsigned kill_count;
 };
 
@@ -51,21 +51,21 @@ struct world {
 	uint16_t late_op;    /* a message of this op takes late_us: the next, */
 	unsigned late_after; /* or the one after so many */
 	uint64_t late_us;
-	bool lossy;          /* and some longer than anybody waits */
+	bool lossy; /* and some longer than anybody waits */
 	uint32_t shard_count;
 	struct world_shard shards[WORLD_SHARDS_MAX];
 	struct list messages; /* all that somebody still cares for */
-	struct cred cred;    /* of the plain w_* calls */
+	struct cred cred;     /* of the plain w_* calls */
 	uint64_t session;
 	uint64_t turns;
 };
 
 struct world_options {
 	uint32_t shard_count;
-	uint32_t bucket_count;   /* 0: WORLD_BUCKETS */
+	uint32_t bucket_count; /* 0: WORLD_BUCKETS */
 	uint64_t seed;
-	uint64_t disk_bytes;     /* 0: 96 MiB */
-	uint32_t segment_bytes;  /* 0: 4 MiB */
+	uint64_t disk_bytes;    /* 0: 96 MiB */
+	uint32_t segment_bytes; /* 0: 4 MiB */
 };
 
 /* Formats and starts everything. */
@@ -88,7 +88,8 @@ void world_call_send(struct world *w, struct rpc_call *call);
 /* --- checking (world_check.c) --- */
 
 #define CHECK_ORPHANS 1u /* unlinked files that are open may be there */
-#define CHECK_STRAYS  2u /* a writer may have died half-way: data past the end of a file */
+#define CHECK_STRAYS  2u /* a writer may have died half-way: data past the end of a file \
+			  */
 /* Quiesces, reads all keys of all buckets, and ends the test unless they fit together. */
 void world_check(struct world *w, unsigned allow);
 
@@ -110,7 +111,7 @@ struct wop {
 	char original[WFS_PATH_MAX + 1];
 	unsigned links;
 	unsigned tries;
-	bool aside;      /* the call is the READLINK of a hop */
+	bool aside; /* the call is the READLINK of a hop */
 	_Alignas(8) uint8_t fixed[128];
 	uint32_t fixed_size;
 	char extra[WFS_SYMLINK_MAX + 1];
@@ -137,9 +138,9 @@ struct wop {
 	ino_id ino;
 	uint64_t offset;
 	uint32_t generation;
-	bool known;      /* the generation is set: do not ask first */
-	bool once;       /* and a stale one is the answer */
-	bool append;     /* at the end of a file of less than a chunk */
+	bool known;  /* the generation is set: do not ask first */
+	bool once;   /* and a stale one is the answer */
+	bool append; /* at the end of a file of less than a chunk */
 	struct rpc_call call;
 	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
 };
@@ -147,8 +148,8 @@ struct wop {
 /* Set up an operation; wop_begin sends it off, wop_run also waits. */
 void wop_init(struct wop *o, struct world *w, uint16_t op, const char *path);
 void wop_link(struct wop *o, struct world *w, const char *from, const char *to);
-void wop_rename(struct wop *o, struct world *w, const char *from, const char *to,
-	unsigned flags);
+void wop_rename(
+	struct wop *o, struct world *w, const char *from, const char *to, unsigned flags);
 /* Within one chunk. The generation is learned when it is stale. */
 void wop_write(struct wop *o, struct world *w, ino_id ino, uint64_t offset,
 	const void *data, uint32_t size);

@@ -65,7 +65,7 @@ struct image {
 		uint32_t block;
 		uint32_t count;
 		uint16_t bucket;
-	} *extents;
+	} * extents;
 	size_t extent_count, extent_room;
 	struct seen_bucket *buckets;
 };
@@ -78,7 +78,7 @@ struct image {
 		}                                                                        \
 	} while (0)
 
-#define SEED (unsigned long long)im->w->seed
+#define SEED   (unsigned long long)im->w->seed
 #define INO(x) (unsigned long long)(x)
 
 /* --- reading --- */
@@ -130,8 +130,11 @@ static void see_extent(struct image *im, uint16_t bucket, const uint8_t *key,
 	cr_assert_eq(extent_decode(value, value_size, block, &id, &count), 0);
 	GROW(im->extents, im->extent_count, im->extent_room);
 	se = &im->extents[im->extent_count++];
-	*se = (struct seen_extent){.ino = be64_read(key + 4), .chunk = be64_read(key + 12),
-		.block = block, .count = count, .bucket = bucket};
+	*se = (struct seen_extent){.ino = be64_read(key + 4),
+		.chunk = be64_read(key + 12),
+		.block = block,
+		.count = count,
+		.bucket = bucket};
 	im->buckets[bucket].block_count += count;
 	for (uint32_t i = 0; i < count; i++) {
 		GROW(im->blocks, im->block_count, im->block_room);
@@ -146,17 +149,12 @@ static void see(struct image *im, uint16_t bucket, const uint8_t *key, size_t ke
 	cr_assert_geq(key_size, 4);
 	cr_assert_eq(be16_read(key + 1), bucket);
 	switch (key[3]) {
-	case 'I':
-		see_inode(im, key, key_size, value, value_size);
-		break;
-	case 'D':
-		see_name(im, key, key_size, value, value_size);
-		break;
-	case 'E':
-		see_extent(im, bucket, key, key_size, value, value_size);
-		break;
+	case 'I': see_inode(im, key, key_size, value, value_size); break;
+	case 'D': see_name(im, key, key_size, value, value_size); break;
+	case 'E': see_extent(im, bucket, key, key_size, value, value_size); break;
 	case 'N':
-		cr_assert_eq(bucket_decode(value, value_size, &im->buckets[bucket].header), 0);
+		cr_assert_eq(
+			bucket_decode(value, value_size, &im->buckets[bucket].header), 0);
 		im->buckets[bucket].has_header = true;
 		break;
 	case 'O':
@@ -166,7 +164,8 @@ static void see(struct image *im, uint16_t bucket, const uint8_t *key, size_t ke
 	case 'T':
 	case 't':
 		cr_assert(false, "bucket %u: %s %llx is left, seed %llu", bucket,
-			key[3] == 'T' ? "decision" : "intent", INO(be64_read(key + 4)), SEED);
+			key[3] == 'T' ? "decision" : "intent", INO(be64_read(key + 4)),
+			SEED);
 	}
 }
 
@@ -206,10 +205,15 @@ static void scan_bucket(struct image *im, uint16_t bucket)
 			.key_size = le16_put((uint16_t)after)};
 
 		memcpy(body, &ws, sizeof(ws));
-		sc = (struct scan){.call = {.op = OP_SCAN, .bucket = bucket,
-			.timeout_ms = 5000, .cred = &root, .body = body,
-			.body_size = (uint32_t)(sizeof(ws) + after), .reply_data = data,
-			.reply_data_max = sizeof(data), .done = scan_done}};
+		sc = (struct scan){.call = {.op = OP_SCAN,
+					   .bucket = bucket,
+					   .timeout_ms = 5000,
+					   .cred = &root,
+					   .body = body,
+					   .body_size = (uint32_t)(sizeof(ws) + after),
+					   .reply_data = data,
+					   .reply_data_max = sizeof(data),
+					   .done = scan_done}};
 		world_call_send(im->w, &sc.call);
 		while (!sc.finished)
 			world_turn(im->w);
@@ -234,7 +238,8 @@ static void scan_bucket(struct image *im, uint16_t bucket)
 
 static int inode_order(const void *a, const void *b)
 {
-	ino_id x = ((const struct seen_inode *)a)->ino, y = ((const struct seen_inode *)b)->ino;
+	ino_id x = ((const struct seen_inode *)a)->ino,
+	       y = ((const struct seen_inode *)b)->ino;
 
 	return (x > y) - (x < y);
 }
@@ -260,11 +265,13 @@ static void names_check(struct image *im)
 		const struct seen_name *n = &im->names[i];
 		struct seen_inode *dir = inode_of(im, n->dir), *si = inode_of(im, n->ino);
 
-		cr_assert(dir && S_ISDIR(dir->in.attr.mode), "name %s in no directory %llx, seed %llu",
-			n->name, INO(n->dir), SEED);
-		cr_assert(si, "name %s leads nowhere (%llx), seed %llu", n->name, INO(n->ino),
+		cr_assert(dir && S_ISDIR(dir->in.attr.mode),
+			"name %s in no directory %llx, seed %llu", n->name, INO(n->dir),
 			SEED);
-		cr_assert_eq(mode_dtype(si->in.attr.mode), n->dtype, "type of %s", n->name);
+		cr_assert(si, "name %s leads nowhere (%llx), seed %llu", n->name,
+			INO(n->ino), SEED);
+		cr_assert_eq(
+			mode_dtype(si->in.attr.mode), n->dtype, "type of %s", n->name);
 		dir->entries++;
 		dir->subdirs += n->dtype == DT_DIR;
 		si->names++;
@@ -289,25 +296,30 @@ static void inodes_check(struct image *im)
 		struct seen_inode *si = &im->inodes[i];
 		const struct attr *a = &si->in.attr;
 
-		cr_assert(!(si->in.flags & INODE_PURGING), "ino %llx is still being cut, seed %llu",
-			INO(si->ino), SEED);
+		cr_assert(!(si->in.flags & INODE_PURGING),
+			"ino %llx is still being cut, seed %llu", INO(si->ino), SEED);
 		if (!S_ISDIR(a->mode)) {
-			cr_assert_eq(a->nlink, si->names, "ino %llx: nlink %u, names %u, seed %llu",
-				INO(si->ino), a->nlink, si->names, SEED);
+			cr_assert_eq(a->nlink, si->names,
+				"ino %llx: nlink %u, names %u, seed %llu", INO(si->ino),
+				a->nlink, si->names, SEED);
 			if (a->nlink == 0)
-				cr_assert(has_job(im, si->ino) && im->allow & CHECK_ORPHANS,
-					"ino %llx is an orphan, seed %llu", INO(si->ino), SEED);
+				cr_assert(
+					has_job(im, si->ino) && im->allow & CHECK_ORPHANS,
+					"ino %llx is an orphan, seed %llu", INO(si->ino),
+					SEED);
 			continue;
 		}
-		cr_assert_eq(a->nlink, 2 + si->subdirs, "dir %llx: nlink %u, subdirs %u, seed %llu",
-			INO(si->ino), a->nlink, si->subdirs, SEED);
-		cr_assert_eq(a->entries, si->entries, "dir %llx: entries %llu, names %u, seed %llu",
-			INO(si->ino), INO(a->entries), si->entries, SEED);
+		cr_assert_eq(a->nlink, 2 + si->subdirs,
+			"dir %llx: nlink %u, subdirs %u, seed %llu", INO(si->ino),
+			a->nlink, si->subdirs, SEED);
+		cr_assert_eq(a->entries, si->entries,
+			"dir %llx: entries %llu, names %u, seed %llu", INO(si->ino),
+			INO(a->entries), si->entries, SEED);
 		if (si->ino != WFS_ROOT_INO) {
-			cr_assert_eq(si->names, 1, "dir %llx has %u names, seed %llu", INO(si->ino),
-				si->names, SEED);
-			cr_assert_eq(si->named_in, a->parent, "dir %llx: parent, seed %llu",
-				INO(si->ino), SEED);
+			cr_assert_eq(si->names, 1, "dir %llx has %u names, seed %llu",
+				INO(si->ino), si->names, SEED);
+			cr_assert_eq(si->named_in, a->parent,
+				"dir %llx: parent, seed %llu", INO(si->ino), SEED);
 		}
 		reach(im, si);
 		si->reached = true;
@@ -330,7 +342,8 @@ static void buckets_check(struct image *im)
 	}
 	for (size_t i = 0; i < im->inode_count; i++)
 		if (im->inodes[i].ino != WFS_ROOT_INO)
-			cr_assert_gt(im->buckets[ino_bucket(im->inodes[i].ino)].header.next_counter,
+			cr_assert_gt(im->buckets[ino_bucket(im->inodes[i].ino)]
+					     .header.next_counter,
 				im->inodes[i].ino & ((1ull << 48) - 1));
 }
 
@@ -339,14 +352,16 @@ static void extents_check(struct image *im)
 	for (size_t i = 0; i < im->extent_count; i++) {
 		const struct seen_extent *e = &im->extents[i];
 		const struct seen_inode *si = inode_of(im, e->ino);
-		uint64_t at = e->chunk * WFS_CHUNK_SIZE + (uint64_t)e->block * WFS_BLOCK_SIZE;
+		uint64_t at =
+			e->chunk * WFS_CHUNK_SIZE + (uint64_t)e->block * WFS_BLOCK_SIZE;
 
 		if (im->allow & CHECK_STRAYS)
 			continue;
 		cr_assert(si, "data of no inode %llx, chunk %llu, seed %llu", INO(e->ino),
 			INO(e->chunk), SEED);
-		cr_assert_lt(at + (uint64_t)(e->count - 1) * WFS_BLOCK_SIZE, si->in.attr.size_bytes,
-			"data past the end of %llx, seed %llu", INO(e->ino), SEED);
+		cr_assert_lt(at + (uint64_t)(e->count - 1) * WFS_BLOCK_SIZE,
+			si->in.attr.size_bytes, "data past the end of %llx, seed %llu",
+			INO(e->ino), SEED);
 	}
 }
 
@@ -370,8 +385,8 @@ static void blocks_check(struct image *im)
 
 		counts[b->shard]++;
 		if (i > 0)
-			cr_assert(block_order(b, b - 1) != 0, "block %llx is named twice, seed %llu",
-				INO(b->id), SEED);
+			cr_assert(block_order(b, b - 1) != 0,
+				"block %llx is named twice, seed %llu", INO(b->id), SEED);
 		cr_assert(store_block_live(im->w->shards[b->shard].store, b->id),
 			"block %llx is not in use, seed %llu", INO(b->id), SEED);
 	}

@@ -1,6 +1,6 @@
 /*
- * Clients of the world: operations as small state machines, which follow walks as the real
- * client does, and plain calls on top that wait.
+ * Clients of the world: operations as small state machines, which follow walks as the
+ * real client does, and plain calls on top that wait.
  */
 #include "tests/lib/world.h"
 
@@ -27,8 +27,8 @@ static void finish(struct wop *o, int status)
 }
 
 static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size,
-	void (*done)(struct rpc_call *c, int status, const void *reply, uint32_t reply_size,
-		uint32_t reply_data_size))
+	void (*done)(struct rpc_call *c, int status, const void *reply,
+		uint32_t reply_size, uint32_t reply_data_size))
 {
 	o->call = (struct rpc_call){
 		.op = op,
@@ -84,8 +84,8 @@ static void link_follow(struct wop *o, ino_id dir, const char *target, uint32_t 
 	step(o);
 }
 
-static void hop_read(struct rpc_call *c, int status, const void *reply, uint32_t reply_size,
-	uint32_t reply_data_size)
+static void hop_read(struct rpc_call *c, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
 {
 	struct wop *o = container_of(c, struct wop, call);
 	const struct wire_walk_reply *r = reply;
@@ -263,8 +263,8 @@ void wop_link(struct wop *o, struct world *w, const char *from, const char *to)
 	o->mode = WIRE_NOFOLLOW;
 }
 
-void wop_rename(struct wop *o, struct world *w, const char *from, const char *to,
-	unsigned flags)
+void wop_rename(
+	struct wop *o, struct world *w, const char *from, const char *to, unsigned flags)
 {
 	wop_init(o, w, OP_RENAME, from);
 	strcpy(o->second, to);
@@ -322,8 +322,8 @@ static void extend_done(struct rpc_call *c, int status, const void *reply,
 		finish(o, status);
 }
 
-static void io_done(struct rpc_call *c, int status, const void *reply, uint32_t reply_size,
-	uint32_t reply_data_size)
+static void io_done(struct rpc_call *c, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
 {
 	struct wop *o = container_of(c, struct wop, call);
 	const void *data = o->data;
@@ -565,7 +565,8 @@ static int setattr(struct world *w, const char *path, const struct wire_setattr 
 int w_chmod(struct world *w, const char *path, uint32_t mode)
 {
 	return setattr(w, path,
-		&(struct wire_setattr){.mask = le32_put(SET_MODE), .mode = le32_put(mode)});
+		&(struct wire_setattr){
+			.mask = le32_put(SET_MODE), .mode = le32_put(mode)});
 }
 
 int w_chown(struct world *w, const char *path, uint32_t uid, uint32_t gid)
@@ -579,7 +580,8 @@ int w_chown(struct world *w, const char *path, uint32_t uid, uint32_t gid)
 int w_truncate(struct world *w, const char *path, uint64_t size)
 {
 	return setattr(w, path,
-		&(struct wire_setattr){.mask = le32_put(SET_SIZE), .size = le64_put(size)});
+		&(struct wire_setattr){
+			.mask = le32_put(SET_SIZE), .size = le64_put(size)});
 }
 
 static size_t piece_size(uint64_t offset, size_t size)
@@ -622,7 +624,8 @@ int w_read(struct world *w, ino_id ino, void *data, size_t size, uint64_t offset
 	while (done < size) {
 		size_t piece = piece_size(offset + done, size - done);
 
-		wop_read(&plain, w, ino, offset + done, (char *)data + done, (uint32_t)piece);
+		wop_read(&plain, w, ino, offset + done, (char *)data + done,
+			(uint32_t)piece);
 		rc = wop_run(&plain);
 		if (rc)
 			return rc;

@@ -17,7 +17,7 @@
 #include "core/base/mem.h"
 #include "tests/lib/world.h"
 
-#define SHARDS   3u
+#define SHARDS 3u
 
 enum state { BEFORE, AFTER };
 
@@ -117,7 +117,8 @@ static void rename_op(struct wop *o)
 
 static enum state rename_state(void)
 {
-	EITHER(holds("/a/f", "one") && !there("/b/g"), !there("/a/f") && holds("/b/g", "one"));
+	EITHER(holds("/a/f", "one") && !there("/b/g"),
+		!there("/a/f") && holds("/b/g", "one"));
 }
 
 static void replace_setup(void)
@@ -273,7 +274,8 @@ static enum state unlink_big_state(void)
 
 static void create_op(struct wop *o)
 {
-	struct wire_open wo = {.flags = le32_put(O_CREAT | O_RDWR), .mode = le32_put(0644)};
+	struct wire_open wo = {
+		.flags = le32_put(O_CREAT | O_RDWR), .mode = le32_put(0644)};
 
 	wop_init(o, w, OP_OPEN, "/a/n");
 	fixed_set(o, &wo, sizeof(wo));
@@ -312,8 +314,10 @@ static enum state write_state(void)
 
 static inline void prepare(const struct scenario *sc)
 {
-	world_init(w, &(struct world_options){.shard_count = SHARDS, .seed = seed,
-		.disk_bytes = 40u << 20, .segment_bytes = 2u << 20});
+	world_init(w, &(struct world_options){.shard_count = SHARDS,
+			      .seed = seed,
+			      .disk_bytes = 40u << 20,
+			      .segment_bytes = 2u << 20});
 	sc->setup();
 	world_quiesce(w);
 }
@@ -322,8 +326,8 @@ static inline void finish(void)
 {
 	world_check(w, CHECK_STRAYS);
 	world_release(w);
-	cr_assert_eq(mem_live_count(), 0, "%ld allocations left, seed %llu", mem_live_count(),
-		(unsigned long long)seed);
+	cr_assert_eq(mem_live_count(), 0, "%ld allocations left, seed %llu",
+		mem_live_count(), (unsigned long long)seed);
 }
 
 static const struct scenario scenarios[] = {

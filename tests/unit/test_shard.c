@@ -54,7 +54,8 @@ Test(shard, starts_with_a_root)
 {
 	struct attr a;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_stat(w, "/", &a), 0);
 		cr_assert_eq(a.ino, WFS_ROOT_INO);
@@ -67,7 +68,8 @@ Test(shard, mkdir_rmdir)
 {
 	char path[600];
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/a", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/a", 0755), -EEXIST);
@@ -106,7 +108,8 @@ Test(shard, open_flags)
 {
 	struct attr a, b;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_open(w, "/f", O_RDONLY, 0, &a), -ENOENT);
 		cr_assert_eq(w_open(w, "/f", O_RDWR | O_CREAT, 0640, &a), 0);
@@ -114,7 +117,8 @@ Test(shard, open_flags)
 		cr_assert_eq(w_open(w, "/f", O_RDWR | O_CREAT, 0600, &b), 0);
 		cr_assert_eq(a.ino, b.ino);
 		cr_assert_eq(b.mode, S_IFREG | 0640);
-		cr_assert_eq(w_open(w, "/f", O_RDWR | O_CREAT | O_EXCL, 0600, &b), -EEXIST);
+		cr_assert_eq(
+			w_open(w, "/f", O_RDWR | O_CREAT | O_EXCL, 0600, &b), -EEXIST);
 		cr_assert_eq(w_open(w, "/f", O_RDONLY | O_DIRECTORY, 0, &b), -ENOTDIR);
 		cr_assert_eq(w_open(w, "/f/", O_RDONLY, 0, &b), -ENOTDIR);
 		cr_assert_eq(w_open(w, "/f/x", O_RDONLY, 0, &b), -ENOTDIR);
@@ -134,7 +138,8 @@ Test(shard, open_flags)
 		cr_assert_eq(w_open(w, "/l", O_RDONLY, 0, &b), 0);
 		cr_assert_eq(b.ino, a.ino);
 		cr_assert_eq(w_close(w, b.ino), 0);
-		cr_assert_eq(w_open(w, "/l", O_RDONLY | O_CREAT | O_EXCL, 0, &b), -EEXIST);
+		cr_assert_eq(
+			w_open(w, "/l", O_RDONLY | O_CREAT | O_EXCL, 0, &b), -EEXIST);
 		cr_assert_eq(w_open(w, "/l", O_RDWR | O_CREAT, 0, &b), 0);
 		cr_assert_eq(b.ino, a.ino);
 		cr_assert_eq(w_close(w, b.ino), 0);
@@ -149,7 +154,8 @@ Test(shard, open_flags)
 
 Test(shard, unlink_and_links)
 {
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		cr_assert_eq(w_create(w, "/f", 0644, NULL), 0);
@@ -181,7 +187,8 @@ Test(shard, symlinks)
 	char target[WFS_SYMLINK_MAX + 1];
 	struct attr a;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/d/e", 0755), 0);
@@ -204,7 +211,8 @@ Test(shard, symlinks)
 		cr_assert_eq(w_lstat(w, "/loop", &a), 0);
 		cr_assert_eq(w_stat(w, "/d/../../d/e/./f", &a), 0);
 		cr_assert_eq(a.ino, ino_of("/d/e/f"));
-		/* Renamed, its inode stays where it was, and it reads against its new place. */
+		/* Renamed, its inode stays where it was, and it reads against its new
+		 * place. */
 		cr_assert_eq(w_mkdir(w, "/other", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/other/e", 0755), 0);
 		cr_assert_eq(w_create(w, "/other/e/f", 0644, NULL), 0);
@@ -220,7 +228,8 @@ Test(shard, rename_files)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/a", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/b", 0755), 0);
@@ -240,7 +249,8 @@ Test(shard, rename_files)
 		cr_assert_eq(w_rename(w, "/b/new", "/a", 0), -EISDIR);
 		cr_assert_eq(w_rename(w, "/a", "/b/new", 0), -ENOTDIR);
 		cr_assert_eq(w_rename(w, "/b/new", "/a/x", RENAME_EXCHANGE), -ENOENT);
-		cr_assert_eq(w_rename(w, "/b/new", "/a/x", RENAME_EXCHANGE | RENAME_NOREPLACE),
+		cr_assert_eq(
+			w_rename(w, "/b/new", "/a/x", RENAME_EXCHANGE | RENAME_NOREPLACE),
 			-EINVAL);
 		/* Two names of one inode: nothing happens. */
 		cr_assert_eq(w_link(w, "/b/new", "/a/twin"), 0);
@@ -260,7 +270,8 @@ Test(shard, rename_directories)
 	struct attr a;
 	ino_id d, e;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/a", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/b", 0755), 0);
@@ -331,7 +342,8 @@ Test(shard, rename_directory_far_from_the_root)
 
 Test(shard, permissions)
 {
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/tmp", 0777), 0);
@@ -389,14 +401,16 @@ Test(shard, readdir)
 {
 	char path[64];
 
-	OVER(n) {
+	OVER(n)
+	{
 		struct listing l = {0};
 
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		for (int i = 0; i < 300; i++) {
 			snprintf(path, sizeof(path), "/d/name%d", i);
-			cr_assert_eq(i % 10 ? w_create(w, path, 0644, NULL) : w_mkdir(w, path, 0755),
+			cr_assert_eq(i % 10 ? w_create(w, path, 0644, NULL)
+					    : w_mkdir(w, path, 0755),
 				0);
 		}
 		cr_assert_eq(w_readdir(w, ino_of("/d"), listed, &l), 302);
@@ -444,15 +458,21 @@ Test(shard, refuses_buckets_by_shard_number)
 	struct {
 		struct wire_mknod fixed;
 		char name;
-	} __attribute__((packed)) body = {
-		.fixed = {.path = {.start = le64_put(WFS_ROOT_INO), .path_size = le16_put(1)},
+	} __attribute__((packed))
+	body = {.fixed = {.path = {.start = le64_put(WFS_ROOT_INO),
+				  .path_size = le16_put(1)},
 			.mode = le32_put(0644)},
 		.name = 'x'};
 	struct wire_io io = {.ino = le64_put(ino_make(1, 99)), .offset = le64_put(10)};
-	struct answer a = {.call = {.op = OP_MKNOD, .flags = HEAD_TO_SHARD, .bucket = 1,
-		.body = &body, .body_size = sizeof(body)}};
-	struct answer b = {.call = {.op = OP_EXTEND, .bucket = 0, .body = &io,
-		.body_size = sizeof(io)}};
+	struct answer a = {.call = {.op = OP_MKNOD,
+				   .flags = HEAD_TO_SHARD,
+				   .bucket = 1,
+				   .body = &body,
+				   .body_size = sizeof(body)}};
+	struct answer b = {.call = {.op = OP_EXTEND,
+				   .bucket = 0,
+				   .body = &io,
+				   .body_size = sizeof(io)}};
 
 	start(2);
 	cr_assert_eq(ask(&a), -EINVAL);

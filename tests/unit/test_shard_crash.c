@@ -66,7 +66,8 @@ static void strike(const struct blow *b)
 	device_sim_faults(ws->disk)->crash_at_write = b->at_write;
 	ws->kill_at_message = b->at_message ? ws->message_count + b->at_message : 0;
 	wop_begin(&op);
-	while (!op.finished || (!struck && env_now_us(&w->env.env) - start_us < PATIENCE)) {
+	while (!op.finished ||
+		(!struck && env_now_us(&w->env.env) - start_us < PATIENCE)) {
 		world_turn(w);
 		if (!struck && !ws->alive) {
 			struck = true;
@@ -91,14 +92,15 @@ static void case_run(const struct scenario *sc, const struct blow *b)
 	world_check(w, CHECK_STRAYS);
 	state = sc->state();
 	cr_assert(op.status != 0 || state == AFTER,
-		"acknowledged and lost: shard %u other %u late %d write %u message %u seed %llu",
+		"acknowledged and lost: shard %u other %u late %d write %u message %u "
+		"seed %llu",
 		b->shard, b->other, b->late, b->at_write, b->at_message,
 		(unsigned long long)seed);
 	cr_assert(op.status == 0 || op.status == -EIO || op.status == -ETIMEDOUT ||
-			(op.status == -ENOENT && state == AFTER) ||
-			(op.status == -EEXIST && state == AFTER),
-		"error %d: shard %u other %u late %d write %u message %u seed %llu", op.status,
-		b->shard, b->other, b->late, b->at_write, b->at_message,
+			  (op.status == -ENOENT && state == AFTER) ||
+			  (op.status == -EEXIST && state == AFTER),
+		"error %d: shard %u other %u late %d write %u message %u seed %llu",
+		op.status, b->shard, b->other, b->late, b->at_write, b->at_message,
 		(unsigned long long)seed);
 	/* Nothing stands in the way of doing it (again). */
 	if (state == BEFORE) {
@@ -119,7 +121,8 @@ static void matrix(const struct scenario *sc)
 
 			for (uint64_t k = 0; k < 2 * both; k++) {
 				uint64_t n = k / 2;
-				struct blow b = {.shard = i, .late = k % 2,
+				struct blow b = {.shard = i,
+					.late = k % 2,
 					.other = (uint32_t)((n + i) % (SHARDS + 1))};
 
 				if (b.other == i)
@@ -163,10 +166,14 @@ MATRIX(13)
 Test(shard_crash, purges_wait_for_their_record)
 {
 	for (seed = 100; seed < 115; seed++) {
-		case_run(&scenarios[9], &(struct blow){.shard = 1, .other = SHARDS,
-			.late = true, .at_write = 1});
-		case_run(&scenarios[10], &(struct blow){.shard = 1, .other = SHARDS,
-			.late = true, .at_write = 1});
+		case_run(&scenarios[9], &(struct blow){.shard = 1,
+						.other = SHARDS,
+						.late = true,
+						.at_write = 1});
+		case_run(&scenarios[10], &(struct blow){.shard = 1,
+						 .other = SHARDS,
+						 .late = true,
+						 .at_write = 1});
 	}
 }
 

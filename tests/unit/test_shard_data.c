@@ -22,7 +22,8 @@ static size_t model_size;
 
 static void start(uint32_t shards)
 {
-	world_init(w, &(struct world_options){.shard_count = shards, .seed = shards + 10});
+	world_init(
+		w, &(struct world_options){.shard_count = shards, .seed = shards + 10});
 	memset(model, 0, sizeof(model));
 	model_size = 0;
 }
@@ -58,8 +59,8 @@ static void compare(ino_id ino)
 	n = w_read(w, ino, got, sizeof(got), 0);
 	cr_assert_eq(n, (int)model_size, "read %d of %zu", n, model_size);
 	for (size_t i = 0; i < model_size; i++)
-		cr_assert(got[i] == model[i], "byte %zu of %zu: %02x, not %02x", i, model_size,
-			got[i], model[i]);
+		cr_assert(got[i] == model[i], "byte %zu of %zu: %02x, not %02x", i,
+			model_size, got[i], model[i]);
 }
 
 static void cut(const char *path, size_t size)
@@ -74,7 +75,8 @@ Test(shard_data, small_writes)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 		compare(f);
@@ -100,7 +102,8 @@ Test(shard_data, random_ranges_over_chunks)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 		for (int i = 0; i < 60; i++) {
@@ -123,11 +126,13 @@ Test(shard_data, random_ranges_over_chunks)
 
 Test(shard_data, truncate)
 {
-	static const size_t sizes[] = {3u << 20, (2u << 20) + 5000, (2u << 20) + 1, 2u << 20,
-		(1u << 20) + 4097, 1u << 20, 700001, 4096 * 30, 4097, 4096, 1, 0};
+	static const size_t sizes[] = {3u << 20, (2u << 20) + 5000, (2u << 20) + 1,
+		2u << 20, (1u << 20) + 4097, 1u << 20, 700001, 4096 * 30, 4097, 4096, 1,
+		0};
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 		put(f, 0, 4u << 20);
@@ -151,7 +156,8 @@ Test(shard_data, truncate_then_write_behind)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 		put(f, 0, MODEL_SIZE);
@@ -169,7 +175,8 @@ Test(shard_data, append)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		struct wop a, b;
 
 		start(n);
@@ -205,7 +212,8 @@ Test(shard_data, concurrent_writes_in_one_block)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		w->shuffle = true;
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
@@ -244,7 +252,8 @@ Test(shard_data, old_generations_are_stale)
 	struct attr a, b;
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 		put(f, 0, 4u << 20);
@@ -253,7 +262,8 @@ Test(shard_data, old_generations_are_stale)
 		cr_assert_eq(w_fstat(w, f, &b), 0);
 		cr_assert_neq(a.generation, b.generation);
 		for (uint64_t chunk = 0; chunk < 4; chunk++)
-			cr_assert_eq(write_of_generation(f, chunk * WFS_CHUNK_SIZE, a.generation),
+			cr_assert_eq(write_of_generation(
+					     f, chunk * WFS_CHUNK_SIZE, a.generation),
 				-ESTALE);
 		compare(f);
 		cr_assert_eq(write_of_generation(f, 3 * WFS_CHUNK_SIZE, b.generation), 0);
@@ -264,7 +274,8 @@ Test(shard_data, old_generations_are_stale)
 	}
 }
 
-/* The answer to a truncate comes before its purge: a write right after must survive it. */
+/* The answer to a truncate comes before its purge: a write right after must survive it.
+ */
 Test(shard_data, write_after_truncate_is_not_purged)
 {
 	ino_id f;
@@ -348,7 +359,8 @@ Test(shard_data, truncates_crossing)
 {
 	ino_id f;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		w->shuffle = true;
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
@@ -402,7 +414,8 @@ Test(shard_data, unlinked_files_live_until_close)
 {
 	struct attr a, b;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		cr_assert_eq(w_open(w, "/d/f", O_CREAT | O_RDWR, 0644, &a), 0);
@@ -428,7 +441,8 @@ Test(shard_data, sessions_end)
 {
 	struct attr a;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_open(w, "/f", O_CREAT | O_RDWR, 0644, &a), 0);
 		put(a.ino, 0, 100);
@@ -447,7 +461,8 @@ Test(shard_data, replaced_and_removed_files_free_their_space)
 {
 	ino_id f, g;
 
-	OVER(n) {
+	OVER(n)
+	{
 		start(n);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
@@ -494,8 +509,10 @@ Test(shard_data, full)
 	unsigned refused = 0;
 	int rc = 0;
 
-	world_init(w, &(struct world_options){.shard_count = 2, .seed = 5,
-		.disk_bytes = 48u << 20, .segment_bytes = 2u << 20});
+	world_init(w, &(struct world_options){.shard_count = 2,
+			      .seed = 5,
+			      .disk_bytes = 48u << 20,
+			      .segment_bytes = 2u << 20});
 	fill(scratch, sizeof(scratch));
 	cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 	cr_assert_eq(w_create(w, "/g", 0644, &g), 0);
@@ -508,7 +525,8 @@ Test(shard_data, full)
 	for (uint64_t chunk = 0; chunk < 16; chunk++) {
 		rc = 0;
 		for (offset = 0; rc == 0 && offset < WFS_CHUNK_SIZE; offset += 4096)
-			rc = w_write(w, g, scratch, 4096, chunk * WFS_CHUNK_SIZE + offset);
+			rc = w_write(
+				w, g, scratch, 4096, chunk * WFS_CHUNK_SIZE + offset);
 		cr_assert(rc == 0 || rc == -ENOSPC, "%d", rc);
 	}
 	/* Refused here or by the other shard: either way nothing stays locked. */

@@ -18,30 +18,23 @@ static const char *const fault_names[] = {"memory", "device", "index"};
 static void arm(enum fault fault, uint32_t shard, unsigned n)
 {
 	switch (fault) {
-	case FAULT_MEMORY:
-		mem_fault_arm(n);
-		break;
-	case FAULT_DEVICE:
-		device_sim_faults(w->shards[shard].disk)->fail_nth = n;
-		break;
-	case FAULT_INDEX:
-		kv_model_fault_arm(w->shards[shard].kvdisk, n);
+	case FAULT_MEMORY: mem_fault_arm(n); break;
+	case FAULT_DEVICE: device_sim_faults(w->shards[shard].disk)->fail_nth = n; break;
+	case FAULT_INDEX: kv_model_fault_arm(w->shards[shard].kvdisk, n);
 	}
 }
 
 static bool fired(enum fault fault, uint32_t shard)
 {
 	switch (fault) {
-	case FAULT_MEMORY:
-		return mem_fault_fired();
-	case FAULT_DEVICE:
-		return device_sim_fault_fired(w->shards[shard].disk);
-	default:
-		return kv_model_fault_fired(w->shards[shard].kvdisk);
+	case FAULT_MEMORY: return mem_fault_fired();
+	case FAULT_DEVICE: return device_sim_fault_fired(w->shards[shard].disk);
+	default: return kv_model_fault_fired(w->shards[shard].kvdisk);
 	}
 }
 
-/* Run the operation and what follows from it, until all is quiet or a store has failed. */
+/* Run the operation and what follows from it, until all is quiet or a store has failed.
+ */
 static void run_with_fault(void)
 {
 	uint64_t until;
@@ -66,7 +59,8 @@ static bool store_failed(void)
 }
 
 /* False when no fault was left to happen. */
-static bool case_run(const struct scenario *sc, enum fault fault, uint32_t shard, unsigned n)
+static bool case_run(
+	const struct scenario *sc, enum fault fault, uint32_t shard, unsigned n)
 {
 	enum state state;
 	bool hit;
@@ -78,18 +72,19 @@ static bool case_run(const struct scenario *sc, enum fault fault, uint32_t shard
 	hit = fired(fault, shard);
 	arm(fault, shard, 0);
 	if (getenv("WORLD_TRACE"))
-		fprintf(stderr, "%s: %s %u of shard %u: %d\n", sc->name, fault_names[fault], n,
-			shard, op.status);
+		fprintf(stderr, "%s: %s %u of shard %u: %d\n", sc->name,
+			fault_names[fault], n, shard, op.status);
 	cr_assert(hit || op.status == 0);
 	cr_assert(op.status == 0 || op.status == -EIO || op.status == -ENOMEM ||
-			op.status == -ETIMEDOUT,
-		"%s: error %d after %s %u of shard %u", sc->name, op.status, fault_names[fault], n,
-		shard);
+			  op.status == -ETIMEDOUT,
+		"%s: error %d after %s %u of shard %u", sc->name, op.status,
+		fault_names[fault], n, shard);
 	store_failed();
 	world_check(w, CHECK_STRAYS | CHECK_ORPHANS);
 	state = sc->state();
-	cr_assert(op.status != 0 || state == AFTER, "%s: not done after %s %u of shard %u",
-		sc->name, fault_names[fault], n, shard);
+	cr_assert(op.status != 0 || state == AFTER,
+		"%s: not done after %s %u of shard %u", sc->name, fault_names[fault], n,
+		shard);
 	for (uint32_t i = 0; i < SHARDS; i++)
 		world_restart(w, i);
 	cr_assert(sc->state() == state, "%s: lost in the restart", sc->name);

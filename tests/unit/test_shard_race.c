@@ -1,5 +1,6 @@
 /*
- * Two operations that want the same thing at the same time, in all orders that seeds give.
+ * Two operations that want the same thing at the same time, in all orders that seeds
+ * give.
  */
 #include "tests/unit/shard_scenarios.h"
 
@@ -7,8 +8,10 @@ static struct wop ops[2];
 
 static void begin(uint32_t shards)
 {
-	world_init(w, &(struct world_options){.shard_count = shards, .seed = seed,
-		.disk_bytes = 40u << 20, .segment_bytes = 2u << 20});
+	world_init(w, &(struct world_options){.shard_count = shards,
+			      .seed = seed,
+			      .disk_bytes = 40u << 20,
+			      .segment_bytes = 2u << 20});
 }
 
 static void both(void)
@@ -26,7 +29,8 @@ static void both_wait(void)
 
 static void op_on(struct wop *o, uint16_t code, const char *path)
 {
-	struct wire_mknod wm = {.mode = le32_put(code == OP_MKDIR ? 0755 : S_IFREG | 0644)};
+	struct wire_mknod wm = {
+		.mode = le32_put(code == OP_MKDIR ? 0755 : S_IFREG | 0644)};
 
 	wop_init(o, w, code, path);
 	if (code == OP_MKDIR || code == OP_MKNOD)
@@ -67,26 +71,27 @@ static void crossing(bool root_dies)
 	both_wait();
 	cr_assert(ops[0].status != 0 || ops[1].status != 0);
 	if (!root_dies)
-		cr_assert(ops[0].status == 0 || ops[1].status == 0, "%d %d", ops[0].status,
-			ops[1].status);
+		cr_assert(ops[0].status == 0 || ops[1].status == 0, "%d %d",
+			ops[0].status, ops[1].status);
 	end(0);
 }
 
 Test(shard_race, renames_crossing)
 {
 	SEEDS(60)
-		crossing(false);
+	crossing(false);
 }
 
 Test(shard_race, renames_crossing_while_the_lock_is_lost)
 {
 	SEEDS(300)
-		crossing(true);
+	crossing(true);
 }
 
 Test(shard_race, mkdir_in_a_directory_that_goes)
 {
-	SEEDS(60) {
+	SEEDS(60)
+	{
 		begin(1 + (uint32_t)seed % 3);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		op_on(&ops[0], seed % 2 ? OP_MKDIR : OP_MKNOD, "/d/x");
@@ -94,7 +99,7 @@ Test(shard_race, mkdir_in_a_directory_that_goes)
 		both();
 		both_wait();
 		cr_assert((ops[0].status == 0 && ops[1].status == -ENOTEMPTY) ||
-				(ops[0].status == -ENOENT && ops[1].status == 0),
+				  (ops[0].status == -ENOENT && ops[1].status == 0),
 			"%d %d, seed %llu", ops[0].status, ops[1].status,
 			(unsigned long long)seed);
 		end(0);
@@ -103,7 +108,8 @@ Test(shard_race, mkdir_in_a_directory_that_goes)
 
 Test(shard_race, unlink_and_link)
 {
-	SEEDS(60) {
+	SEEDS(60)
+	{
 		begin(1 + (uint32_t)seed % 3);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		make("/f", "one");
@@ -112,7 +118,8 @@ Test(shard_race, unlink_and_link)
 		both();
 		both_wait();
 		cr_assert_eq(ops[0].status, 0);
-		cr_assert(ops[1].status == 0 || ops[1].status == -ENOENT, "%d", ops[1].status);
+		cr_assert(ops[1].status == 0 || ops[1].status == -ENOENT, "%d",
+			ops[1].status);
 		cr_assert_eq(holds("/d/g", "one"), ops[1].status == 0);
 		end(0);
 	}
@@ -120,14 +127,15 @@ Test(shard_race, unlink_and_link)
 
 Test(shard_race, the_same_name_made_twice)
 {
-	SEEDS(60) {
+	SEEDS(60)
+	{
 		begin(1 + (uint32_t)seed % 3);
 		op_on(&ops[0], OP_MKDIR, "/x");
 		op_on(&ops[1], seed % 2 ? OP_MKDIR : OP_MKNOD, "/x");
 		both();
 		both_wait();
 		cr_assert((ops[0].status == 0 && ops[1].status == -EEXIST) ||
-				(ops[0].status == -EEXIST && ops[1].status == 0),
+				  (ops[0].status == -EEXIST && ops[1].status == 0),
 			"%d %d", ops[0].status, ops[1].status);
 		end(0);
 	}
@@ -135,7 +143,8 @@ Test(shard_race, the_same_name_made_twice)
 
 Test(shard_race, one_name_renamed_twice)
 {
-	SEEDS(60) {
+	SEEDS(60)
+	{
 		begin(1 + (uint32_t)seed % 3);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		cr_assert_eq(w_mkdir(w, "/e", 0755), 0);
@@ -145,7 +154,7 @@ Test(shard_race, one_name_renamed_twice)
 		both();
 		both_wait();
 		cr_assert((ops[0].status == 0 && ops[1].status == -ENOENT) ||
-				(ops[0].status == -ENOENT && ops[1].status == 0),
+				  (ops[0].status == -ENOENT && ops[1].status == 0),
 			"%d %d", ops[0].status, ops[1].status);
 		cr_assert_eq(holds("/d/f", "one"), ops[0].status == 0);
 		cr_assert_eq(holds("/e/f", "one"), ops[1].status == 0);
@@ -156,9 +165,10 @@ Test(shard_race, one_name_renamed_twice)
 /* An open that succeeded has the file, though its name went in the same moment. */
 Test(shard_race, open_and_unlink)
 {
-	SEEDS(120) {
-		struct wire_open wo = {.flags = le32_put(O_RDWR | O_CREAT),
-			.mode = le32_put(0644)};
+	SEEDS(120)
+	{
+		struct wire_open wo = {
+			.flags = le32_put(O_RDWR | O_CREAT), .mode = le32_put(0644)};
 		struct attr a;
 		ino_id ino;
 
@@ -172,7 +182,8 @@ Test(shard_race, open_and_unlink)
 		both_wait();
 		cr_assert_eq(ops[0].status, 0);
 		ino = le64_get(ops[0].reply.ino);
-		cr_assert_eq(w_fstat(w, ino, &a), 0, "seed %llu", (unsigned long long)seed);
+		cr_assert_eq(
+			w_fstat(w, ino, &a), 0, "seed %llu", (unsigned long long)seed);
 		cr_assert_eq(w_write(w, ino, "two", 3, 0), 0);
 		cr_assert_eq(w_close(w, ino), 0);
 		end(0);
@@ -182,13 +193,15 @@ Test(shard_race, open_and_unlink)
 /* The log fails while somebody waits: it is told, not forgotten. */
 Test(shard_race, waiting_when_the_log_fails)
 {
-	SEEDS(20) {
+	SEEDS(20)
+	{
 		begin(2);
 		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 		wop_rename(&ops[0], w, "/d", "/e", 0);
 		op_on(&ops[1], OP_MKNOD, "/d/x");
 		for (uint32_t i = 0; i < 2; i++)
-			device_sim_faults(w->shards[i].disk)->fail_nth = (unsigned)(1 + seed % 4);
+			device_sim_faults(w->shards[i].disk)->fail_nth =
+				(unsigned)(1 + seed % 4);
 		both();
 		both_wait();
 		for (uint32_t i = 0; i < 2; i++)

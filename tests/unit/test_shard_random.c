@@ -25,17 +25,17 @@
 #include "core/base/mem.h"
 #include "tests/lib/world.h"
 
-#define CLIENTS     3u
-#define PATH_ROOM   256
-#define WRITE_MAX   9000u
-#define FILE_MAX    (2500u << 10)
+#define CLIENTS   3u
+#define PATH_ROOM 256
+#define WRITE_MAX 9000u
+#define FILE_MAX  (2500u << 10)
 
 static struct world world, *w = &world;
 
 struct client {
 	struct wop op;
 	bool busy;
-	char base[PATH_ROOM];      /* in the model's file system */
+	char base[PATH_ROOM]; /* in the model's file system */
 	char from[PATH_ROOM];
 	char to[PATH_ROOM];
 	unsigned flags;
@@ -56,8 +56,10 @@ static uint32_t pick(uint32_t n)
 
 static void start(uint32_t shards, uint64_t seed)
 {
-	world_init(w, &(struct world_options){.shard_count = shards, .seed = seed,
-		.disk_bytes = 80u << 20, .segment_bytes = 2u << 20});
+	world_init(w, &(struct world_options){.shard_count = shards,
+			      .seed = seed,
+			      .disk_bytes = 80u << 20,
+			      .segment_bytes = 2u << 20});
 	w->shuffle = true;
 	w->lossy = late;
 	memset(clients, 0, sizeof(clients));
@@ -67,8 +69,8 @@ static void end(unsigned allow)
 {
 	world_check(w, allow);
 	world_release(w);
-	cr_assert_eq(mem_live_count(), 0, "%ld allocations left, seed %llu", mem_live_count(),
-		(unsigned long long)w->seed);
+	cr_assert_eq(mem_live_count(), 0, "%ld allocations left, seed %llu",
+		mem_live_count(), (unsigned long long)w->seed);
 }
 
 /* One to three components of few names, under `top`. */
@@ -93,10 +95,14 @@ static void fixed_set(struct wop *o, const void *fixed, uint32_t size)
 
 static void op_make(struct client *c)
 {
-	struct wire_mknod wm = {.mode = le32_put(c->kind == MKDIR ? 0755 : S_IFREG | 0644)};
+	struct wire_mknod wm = {
+		.mode = le32_put(c->kind == MKDIR ? 0755 : S_IFREG | 0644)};
 	struct wire_setattr ws = {.mask = le32_put(SET_SIZE), .size = le64_put(c->size)};
-	static const uint16_t ops[] = {[CREATE] = OP_MKNOD, [MKDIR] = OP_MKDIR,
-		[RMDIR] = OP_RMDIR, [UNLINK] = OP_UNLINK, [SYMLINK] = OP_SYMLINK,
+	static const uint16_t ops[] = {[CREATE] = OP_MKNOD,
+		[MKDIR] = OP_MKDIR,
+		[RMDIR] = OP_RMDIR,
+		[UNLINK] = OP_UNLINK,
+		[SYMLINK] = OP_SYMLINK,
 		[CUT] = OP_SETATTR};
 	struct wop *o = &c->op;
 
@@ -123,13 +129,14 @@ static void op_make(struct client *c)
 
 static void op_pick(struct client *c, const char *top)
 {
-	static const int kinds[] = {CREATE, CREATE, MKDIR, MKDIR, MKDIR, RMDIR, UNLINK, RENAME,
-		RENAME, RENAME, RENAME, LINK, SYMLINK, CUT};
+	static const int kinds[] = {CREATE, CREATE, MKDIR, MKDIR, MKDIR, RMDIR, UNLINK,
+		RENAME, RENAME, RENAME, RENAME, LINK, SYMLINK, CUT};
 
 	c->kind = kinds[pick(sizeof(kinds) / sizeof(kinds[0]))];
 	path_pick(c->from, top);
 	path_pick(c->to, top);
-	c->flags = (const unsigned[]){0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE}[pick(5)];
+	c->flags =
+		(const unsigned[]){0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE}[pick(5)];
 	c->size = pick(3) ? pick(20000) : pick(FILE_MAX);
 }
 
@@ -144,10 +151,8 @@ static bool sensible(int status)
 	case ENOTEMPTY:
 	case EINVAL:
 	case EPERM:
-	case ELOOP:
-		return true;
-	default:
-		return false;
+	case ELOOP: return true;
+	default: return false;
 	}
 }
 
@@ -166,8 +171,10 @@ static void storm(uint32_t shards, uint64_t seed, unsigned count, bool crashes)
 				continue;
 			if (c->busy) {
 				cr_assert(sensible(c->op.status) ||
-						((crashes || late) && (c->op.status == -EIO ||
-							c->op.status == -ETIMEDOUT)),
+						  ((crashes || late) &&
+							  (c->op.status == -EIO ||
+								  c->op.status ==
+									  -ETIMEDOUT)),
 					"op %s: %d, seed %llu", wire_op_name(c->op.op),
 					c->op.status, (unsigned long long)seed);
 				done++;
@@ -250,30 +257,14 @@ static int real_do(struct client *c)
 	real_path(c, c->from, from);
 	real_path(c, c->to, to);
 	switch (c->kind) {
-	case CREATE:
-		rc = mknod(from, S_IFREG | 0644, 0);
-		break;
-	case MKDIR:
-		rc = mkdir(from, 0755);
-		break;
-	case RMDIR:
-		rc = rmdir(from);
-		break;
-	case UNLINK:
-		rc = unlink(from);
-		break;
-	case RENAME:
-		rc = renameat2(AT_FDCWD, from, AT_FDCWD, to, c->flags);
-		break;
-	case LINK:
-		rc = link(from, to);
-		break;
-	case SYMLINK:
-		rc = symlink("a/b", from);
-		break;
-	case WRITE:
-		rc = real_write(c, from);
-		break;
+	case CREATE: rc = mknod(from, S_IFREG | 0644, 0); break;
+	case MKDIR: rc = mkdir(from, 0755); break;
+	case RMDIR: rc = rmdir(from); break;
+	case UNLINK: rc = unlink(from); break;
+	case RENAME: rc = renameat2(AT_FDCWD, from, AT_FDCWD, to, c->flags); break;
+	case LINK: rc = link(from, to); break;
+	case SYMLINK: rc = symlink("a/b", from); break;
+	case WRITE: rc = real_write(c, from); break;
 	default:
 		/* WFS is told not to follow. */
 		rc = lstat(from, &st);
@@ -369,7 +360,8 @@ static bool same_error(const struct client *c, int ours, int theirs)
 		return true;
 	if (c->kind == RENAME)
 		return (ours == -EISDIR || ours == -ENOTDIR || ours == -EINVAL ||
-			       ours == -ENOTEMPTY || ours == -ENOENT || ours == -EEXIST) &&
+			       ours == -ENOTEMPTY || ours == -ENOENT ||
+			       ours == -EEXIST) &&
 		       theirs < 0;
 	return c->kind == LINK && ours < 0 && theirs < 0;
 }
@@ -392,11 +384,12 @@ static void settle(struct client *c)
 		cr_assert_eq(real_do(c), c->op.status);
 	} else if (!same_tree(c, top)) {
 		cr_assert_eq(real_do(c), 0, "client %u: %s %s %s, seed %llu", i,
-			wire_op_name(c->op.op), c->from, c->to, (unsigned long long)w->seed);
+			wire_op_name(c->op.op), c->from, c->to,
+			(unsigned long long)w->seed);
 	}
 	differs_at[0] = 0;
-	cr_assert(same_tree(c, top), "client %u: after %s %s %s: %s differs, seed %llu", i,
-		wire_op_name(c->op.op), c->from, c->to, differs_at,
+	cr_assert(same_tree(c, top), "client %u: after %s %s %s: %s differs, seed %llu",
+		i, wire_op_name(c->op.op), c->from, c->to, differs_at,
 		(unsigned long long)w->seed);
 }
 
@@ -467,7 +460,8 @@ static void bases_make(void)
 	char top[16], path[2 * PATH_ROOM];
 
 	for (unsigned i = 0; i < CLIENTS; i++) {
-		snprintf(clients[i].base, PATH_ROOM, "/tmp/wfs-shard-random-%d", (int)getpid());
+		snprintf(clients[i].base, PATH_ROOM, "/tmp/wfs-shard-random-%d",
+			(int)getpid());
 		mkdir(clients[i].base, 0700);
 		snprintf(top, sizeof(top), "/c%u", i);
 		real_path(&clients[i], top, path);
@@ -539,7 +533,8 @@ static void model_run(uint32_t shards, uint64_t seed, unsigned count)
 	settle_all();
 	world_quiesce(w);
 	for (unsigned i = 0; i < CLIENTS; i++)
-		cr_assert(same_tree(&clients[i], (const char *[]){"/c0", "/c1", "/c2"}[i]),
+		cr_assert(
+			same_tree(&clients[i], (const char *[]){"/c0", "/c1", "/c2"}[i]),
 			"client %u, seed %llu", i, (unsigned long long)seed);
 	end(CHECK_STRAYS);
 	bases_remove();
