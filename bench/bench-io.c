@@ -68,7 +68,8 @@ static uint64_t block_next(struct io *io, uint64_t *random)
 static void *thread_run(void *arg)
 {
 	struct io *io = arg;
-	uint64_t random = (uint64_t)pthread_self() ^ measure_now_ns() ^ 0x9e3779b97f4a7c15u;
+	uint64_t random =
+		(uint64_t)pthread_self() ^ measure_now_ns() ^ 0x9e3779b97f4a7c15u;
 	uint8_t *buffer = buffer_new(io, random);
 	uint64_t now_ns = measure_now_ns();
 
@@ -177,8 +178,12 @@ int main(int argc, char **argv)
 		{"bs", 1, 0, 'b'}, {"size", 1, 0, 's'}, {"jobs", 1, 0, 'j'},
 		{"inflight", 1, 0, 'i'}, {"seconds", 1, 0, 't'}, {"direct", 0, 0, 'D'},
 		{"fsync", 0, 0, 'f'}, {"keep", 0, 0, 'k'}, {0, 0, 0, 0}};
-	struct io io = {.block_bytes = 1 << 20, .file_bytes = 256 << 20, .jobs = 1,
-		.threads = 1, .seconds = 5, .measure = measure_new()};
+	struct io io = {.block_bytes = 1 << 20,
+		.file_bytes = 256 << 20,
+		.jobs = 1,
+		.threads = 1,
+		.seconds = 5,
+		.measure = measure_new()};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -190,10 +195,12 @@ int main(int argc, char **argv)
 	io.file_bytes -= io.file_bytes % (1 << 20);
 	measure_run(io.measure, io.jobs, job_run, &io);
 	if (io.measure->error) {
-		fprintf(stderr, "bench-io: %s: %s\n", io.dir, strerror(io.measure->error));
+		fprintf(stderr, "bench-io: %s: %s\n", io.dir,
+			strerror(io.measure->error));
 		return 1;
 	}
-	printf("{\"op\": \"%s\", \"block_bytes\": %llu, \"file_bytes\": %llu, \"jobs\": %u, "
+	printf("{\"op\": \"%s\", \"block_bytes\": %llu, \"file_bytes\": %llu, \"jobs\": "
+	       "%u, "
 	       "\"inflight\": %u, \"direct\": %s, \"fsync\": %s, ",
 		op_names[io.op], (unsigned long long)io.block_bytes,
 		(unsigned long long)io.file_bytes, io.jobs, io.threads,

@@ -50,7 +50,8 @@ static int file_make(struct meta *m, const char *path, bool durable)
 
 	if (fd < 0)
 		return errno;
-	if (m->size_bytes && write(fd, m->buffer, m->size_bytes) != (ssize_t)m->size_bytes)
+	if (m->size_bytes &&
+		write(fd, m->buffer, m->size_bytes) != (ssize_t)m->size_bytes)
 		rc = EIO;
 	if (durable && fsync(fd))
 		rc = errno;
@@ -127,7 +128,8 @@ static int readdir_all(struct meta *m)
 	uint64_t began_ns = measure_now_ns();
 	DIR *dir;
 
-	snprintf(path, sizeof(path), m->shared ? "%s/shared" : "%s/p%u", m->dir, m->index);
+	snprintf(
+		path, sizeof(path), m->shared ? "%s/shared" : "%s/p%u", m->dir, m->index);
 	dir = opendir(path);
 	if (!dir)
 		return errno;
@@ -202,7 +204,8 @@ static const struct operation *operation_find(const char *name, size_t size)
 
 static int usage(void)
 {
-	fputs("Usage: bench-meta --dir DIR --ops OP,OP,... [--procs N] [--files N per process]\n"
+	fputs("Usage: bench-meta --dir DIR --ops OP,OP,... [--procs N] [--files N per "
+	      "process]\n"
 	      "  [--size BYTES] [--seconds S] [--shared]\n"
 	      "Operations: create durable-create stat open-close open-read-close rename "
 	      "readdir-stat unlink\n"
@@ -230,7 +233,8 @@ static int list_run(struct meta *m, const char *list)
 				strerror(m->measure->error));
 			return 1;
 		}
-		printf("%s\n{\"op\": \"%s\", \"procs\": %u, \"files\": %u, \"size_bytes\": %llu, "
+		printf("%s\n{\"op\": \"%s\", \"procs\": %u, \"files\": %u, "
+		       "\"size_bytes\": %llu, "
 		       "\"shared\": %s, ",
 			first ? "" : ",", m->op->name, m->processes, m->files,
 			(unsigned long long)m->size_bytes, m->shared ? "true" : "false");
@@ -249,8 +253,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"dir", 1, 0, 'd'}, {"ops", 1, 0, 'o'},
 		{"procs", 1, 0, 'p'}, {"files", 1, 0, 'f'}, {"size", 1, 0, 's'},
 		{"seconds", 1, 0, 't'}, {"shared", 0, 0, 'S'}, {0, 0, 0, 0}};
-	struct meta m = {.processes = 1, .files = 1000, .seconds = 3,
-		.measure = measure_new()};
+	struct meta m = {
+		.processes = 1, .files = 1000, .seconds = 3, .measure = measure_new()};
 	const char *list = NULL;
 	int c;
 

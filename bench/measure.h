@@ -152,7 +152,8 @@ static inline void measure_print(const struct measure *m)
 	double seconds = measure_seconds(m);
 
 	printf("\"seconds\": %.4f, \"ops\": %llu, \"ops_per_s\": %.1f, \"bytes\": %llu, "
-	       "\"mib_per_s\": %.2f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f",
+	       "\"mib_per_s\": %.2f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": "
+	       "%.1f",
 		seconds, (unsigned long long)m->ops, (double)m->ops / seconds,
 		(unsigned long long)m->bytes, (double)m->bytes / seconds / (1 << 20),
 		measure_percentile_us(m, 0.5), measure_percentile_us(m, 0.99),
@@ -164,8 +165,10 @@ static inline uint64_t measure_size(const char *text)
 {
 	char *end;
 	uint64_t value = strtoull(text, &end, 10);
-	int shift = *end == 'k' || *end == 'K' ? 10 : *end == 'm' || *end == 'M' ? 20 :
-		*end == 'g' || *end == 'G' ? 30 : 0;
+	int shift = *end == 'k' || *end == 'K'   ? 10
+		    : *end == 'm' || *end == 'M' ? 20
+		    : *end == 'g' || *end == 'G' ? 30
+						 : 0;
 
 	if (end == text || (*end && (!shift || end[1]))) {
 		fprintf(stderr, "%s: give a size, as 4k\n", text);

@@ -61,17 +61,20 @@ int cmd_cluster_destroy(struct ctl *ctl, int argc, char **argv)
 	count = ids_of(&local, ids);
 	for (unsigned i = 0; i < count && rc == EXIT_OK; i++)
 		if (node_pid(ctl, ids[i]))
-			rc = ctl_fail("node %u runs: stop it first with wfsctl cluster stop",
+			rc = ctl_fail(
+				"node %u runs: stop it first with wfsctl cluster stop",
 				ids[i]);
 	if (rc == EXIT_OK) {
 		fprintf(stderr,
-			"This deletes cluster %s in %s: %u nodes, with all files in them.\n",
+			"This deletes cluster %s in %s: %u nodes, with all files in "
+			"them.\n",
 			local.map->name, ctl->dir, count);
 		if (!ctl_confirm(ctl, "Destroy it?"))
 			rc = EXIT_FAILED;
 	}
 	if (rc == EXIT_OK && cluster_remove(ctl, count))
-		rc = ctl_fail("%s: %s: remove the rest by hand", ctl->dir, strerror(errno));
+		rc = ctl_fail(
+			"%s: %s: remove the rest by hand", ctl->dir, strerror(errno));
 	local_close(&local);
 	if (rc != EXIT_OK)
 		return rc;

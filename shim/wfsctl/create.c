@@ -28,11 +28,11 @@
 #include "shim/wfsctl/table.h"
 #include "shim/wfsctl/tree.h"
 
-#define PORT_FIRST   7600u
-#define PORT_LAST    32000u
-#define DEVICE_MIN   ((uint64_t)64 << 20)
-#define TIMEOUT_S    10u
-#define ROUND_SIZE   ((uint64_t)1 << 20)
+#define PORT_FIRST 7600u
+#define PORT_LAST  32000u
+#define DEVICE_MIN ((uint64_t)64 << 20)
+#define TIMEOUT_S  10u
+#define ROUND_SIZE ((uint64_t)1 << 20)
 
 struct plan {
 	struct ctl *ctl;
@@ -54,12 +54,13 @@ static bool name_ok(const char *name)
 				   "0123456789._-");
 
 	return size > 0 && size < MAP_FSNAME_MAX && !name[size] && name[0] != '.' &&
-		name[0] != '-';
+	       name[0] != '-';
 }
 
 static bool port_free(unsigned port)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+	struct sockaddr_in a = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1;
@@ -117,7 +118,8 @@ static int plan_numbers(struct plan *plan)
 		return ctl_usage("more shards than buckets: give more --buckets");
 	if (plan->nodes * plan->shards_per_node > MAP_SHARDS_MAX ||
 		plan->base_port + plan->nodes * plan->shards_per_node > 65535)
-		return ctl_usage("too many shards: give fewer --nodes, or a lower --base-port");
+		return ctl_usage(
+			"too many shards: give fewer --nodes, or a lower --base-port");
 	plan->provider = "net";
 	if (provider && strcmp(provider, "tcp") == 0)
 		plan->provider = "tcp;ofi_rxm";
@@ -139,7 +141,8 @@ static int plan_sizes(struct plan *plan)
 			      plan->memory_bytes < ((uint64_t)8 << 20)))
 		return ctl_usage("--memory %s: give a size of at least 8M", memory);
 	if (ctl->device_count && ctl->device_count != plan->nodes * plan->shards_per_node)
-		return ctl_usage("%u devices for %llu shards: give --device once for each",
+		return ctl_usage(
+			"%u devices for %llu shards: give --device once for each",
 			ctl->device_count,
 			(unsigned long long)(plan->nodes * plan->shards_per_node));
 	for (unsigned i = 0; i < ctl->device_count; i++)
@@ -161,19 +164,22 @@ static int plan_place(struct plan *plan)
 
 	snprintf(path, sizeof(path), "%s/map.json", ctl->dir);
 	if (access(path, F_OK) == 0 || access(node_path(ctl, 0, ""), F_OK) == 0)
-		return ctl_usage("%s: there is a cluster already: choose another directory "
-				 "with --cluster, or wfsctl cluster destroy it first",
+		return ctl_usage(
+			"%s: there is a cluster already: choose another directory "
+			"with --cluster, or wfsctl cluster destroy it first",
 			ctl->dir);
 	snprintf(last, sizeof(last), "%llu", (unsigned long long)plan->nodes - 1);
 	if (strlen(ctl->dir) + strlen("/node/wfsd.sock") + strlen(last) > 107)
-		return ctl_usage("%s: too long for the Unix sockets in it: choose a shorter "
-				 "directory",
+		return ctl_usage(
+			"%s: too long for the Unix sockets in it: choose a shorter "
+			"directory",
 			ctl->dir);
 	if (strpbrk(ctl->dir, " ;#\n"))
-		return ctl_usage("%s: choose a directory without spaces, ; and #", ctl->dir);
+		return ctl_usage(
+			"%s: choose a directory without spaces, ; and #", ctl->dir);
 	if (tree_make(ctl->dir, 0755))
-		return ctl_usage("%s: %s: choose another directory", ctl->dir,
-			strerror(errno));
+		return ctl_usage(
+			"%s: %s: choose another directory", ctl->dir, strerror(errno));
 	if (ctl->device_count == 0 && statvfs(ctl->dir, &vfs) == 0 &&
 		(uint64_t)vfs.f_bavail * vfs.f_frsize < need)
 		return ctl_fail("%s: %s needed, %s free: give a smaller --size", ctl->dir,
@@ -207,7 +213,8 @@ static struct map *plan_map(const struct plan *plan)
 		snprintf(node->socket, sizeof(node->socket), "%s",
 			node_path(plan->ctl, n, "wfsd.sock"));
 		for (uint32_t s = 0; s < per; s++)
-			map->shards[n * per + s] = (struct map_shard){.node = n, .index = s,
+			map->shards[n * per + s] = (struct map_shard){.node = n,
+				.index = s,
 				.port = (uint16_t)(plan->base_port + n * per + s)};
 	}
 	map->filesystems[0].fsid = 1;
@@ -231,7 +238,8 @@ static int map_make(const struct plan *plan)
 	if (rc == 0)
 		rc = store->ops->save(store, map);
 	if (rc)
-		rc = ctl_fail("%s", store && store->reason[0] ? store->reason : strerror(-rc));
+		rc = ctl_fail(
+			"%s", store && store->reason[0] ? store->reason : strerror(-rc));
 	if (store)
 		store->ops->close(store);
 	map_free(map);
@@ -263,8 +271,8 @@ static int devices_make(struct plan *plan, unsigned node)
 
 		if (plan->ctl->device_count)
 			continue;
-		snprintf(plan->progress, sizeof(plan->progress), "writing device of node %u",
-			node);
+		snprintf(plan->progress, sizeof(plan->progress),
+			"writing device of node %u", node);
 		rc = device_file_create(path, plan->size_bytes, device_progress, plan);
 		progress_end(plan->ctl);
 		if (rc == -EINVAL)
@@ -272,7 +280,8 @@ static int devices_make(struct plan *plan, unsigned node)
 					"directory on ext4 or xfs",
 				path);
 		if (rc)
-			return ctl_fail("%s: %s: free some space or choose another directory",
+			return ctl_fail(
+				"%s: %s: free some space or choose another directory",
 				path, strerror(-rc));
 	}
 	return EXIT_OK;
@@ -286,7 +295,8 @@ static int conf_make(const struct plan *plan, unsigned node)
 
 	if (!file)
 		return ctl_fail("%s: %s: check its owner", path, strerror(errno));
-	fprintf(file, "[node]\nid = %u\nmap = %s/map.json\npidfile = %s\nlog_level = info\n",
+	fprintf(file,
+		"[node]\nid = %u\nmap = %s/map.json\npidfile = %s\nlog_level = info\n",
 		node, ctl->dir, node_path(ctl, node, "wfsd.pid"));
 	for (unsigned s = 0; s < plan->shards_per_node; s++) {
 		fprintf(file, "\n[shard %u]\ndevice = %s\nindex = %s%u\n", s,
@@ -306,7 +316,8 @@ static int node_make(struct plan *plan, unsigned node)
 	const char *folder = node_path(ctl, node, "");
 
 	if (mkdir(folder, 0755))
-		return ctl_fail("%s: %s: choose another directory", folder, strerror(errno));
+		return ctl_fail(
+			"%s: %s: choose another directory", folder, strerror(errno));
 	return devices_make(plan, node);
 }
 
@@ -331,7 +342,8 @@ static int node_format(const struct plan *plan, unsigned node)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return ctl_fail("cannot run wfsd: %s", strerror(errno));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return ctl_usage("%s: cannot run it: install wfsd beside wfsctl", program);
+		return ctl_usage(
+			"%s: cannot run it: install wfsd beside wfsctl", program);
 	if (status)
 		return ctl_fail("node %u could not be formatted: see above", node);
 	return EXIT_OK;

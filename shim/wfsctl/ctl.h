@@ -3,7 +3,8 @@
  * table of commands. One thread; strings point into argv or live as long as the program.
  *
  * Exit codes: EXIT_OK, EXIT_FAILED (it was tried and did not work, or fsck has findings),
- * EXIT_USAGE (wrong command line, configuration or cluster directory; fsck could not run).
+ * EXIT_USAGE (wrong command line, configuration or cluster directory; fsck could not
+ * run).
  */
 #ifndef WFS_WFSCTL_CTL_H
 #define WFS_WFSCTL_CTL_H

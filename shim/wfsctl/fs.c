@@ -55,21 +55,24 @@ static int name_check(const struct map *map, const char *name)
 	size_t size = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				   "0123456789._-");
 
-	if (!size || size > MAP_FSNAME_MAX || name[size] || name[0] == '.' || name[0] == '-')
-		return ctl_usage("%s: give a name of at most %u letters, digits, '.', '_' "
-				 "and '-'",
+	if (!size || size > MAP_FSNAME_MAX || name[size] || name[0] == '.' ||
+		name[0] == '-')
+		return ctl_usage(
+			"%s: give a name of at most %u letters, digits, '.', '_' "
+			"and '-'",
 			name, MAP_FSNAME_MAX);
 	for (uint32_t i = 0; i < map->filesystem_count; i++)
 		if (strcmp(map->filesystems[i].name, name) == 0)
-			return ctl_fail("%s: there is one already: choose another name", name);
+			return ctl_fail(
+				"%s: there is one already: choose another name", name);
 	if (map->filesystem_count >= MAP_FILESYSTEMS_MAX)
-		return ctl_fail("%u filesystems are the most there can be",
-			MAP_FILESYSTEMS_MAX);
+		return ctl_fail(
+			"%u filesystems are the most there can be", MAP_FILESYSTEMS_MAX);
 	return EXIT_OK;
 }
 
-static int root_make(const struct ctl *ctl, const struct local *local, uint32_t fsid,
-	ino_id *root_out)
+static int root_make(
+	const struct ctl *ctl, const struct local *local, uint32_t fsid, ino_id *root_out)
 {
 	struct wire_make_root body = {.fsid = le32_put(fsid), .mode = le32_put(0755)};
 	struct wire_ino reply;
@@ -99,7 +102,8 @@ static int root_make(const struct ctl *ctl, const struct local *local, uint32_t 
 }
 
 /* Wait until every node that runs has read the new map. */
-static int visible_wait(const struct ctl *ctl, const struct local *local, const char *name)
+static int visible_wait(
+	const struct ctl *ctl, const struct local *local, const char *name)
 {
 	uint64_t end_ms = now_ms() + VISIBLE_TIMEOUT_MS;
 
@@ -112,7 +116,8 @@ static int visible_wait(const struct ctl *ctl, const struct local *local, const 
 		node_reload(ctl, node->id);
 		while (client_attach(node->socket, name, "/wfs", &c)) {
 			if (now_ms() > end_ms)
-				return ctl_fail("node %u does not know of it yet: restart it",
+				return ctl_fail(
+					"node %u does not know of it yet: restart it",
 					node->id);
 			poll(NULL, 0, 20);
 		}
@@ -155,8 +160,8 @@ int cmd_fs_create(struct ctl *ctl, int argc, char **argv)
 	if (rc == EXIT_OK)
 		rc = visible_wait(ctl, &local, argv[0]);
 	if (rc == EXIT_OK && !ctl_has(ctl, OPT_JSON))
-		printf("filesystem %s: use it with wfsctl run --fs %s -- COMMAND\n", argv[0],
-			argv[0]);
+		printf("filesystem %s: use it with wfsctl run --fs %s -- COMMAND\n",
+			argv[0], argv[0]);
 	map_free(map);
 	local_close(&local);
 	return rc;

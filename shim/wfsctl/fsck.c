@@ -66,7 +66,8 @@ static int print(const struct ctl *ctl, const struct image *im)
 		if (im->findings.count)
 			rc = table_print(ctl, t);
 		if (!ctl_has(ctl, OPT_NO_HEADER))
-			printf("%zu inodes, %zu names, %zu extents in %u buckets: %s%s%s, "
+			printf("%zu inodes, %zu names, %zu extents in %u buckets: "
+			       "%s%s%s, "
 			       "%llu errors, %llu notes\n",
 				im->inodes.count, im->names.count, im->extents.count,
 				im->map->bucket_count,

@@ -15,17 +15,17 @@ struct fs_inode {
 	ino_id ino;
 	ino_id parent;
 	uint64_t size_bytes;
-	uint64_t entries;       /* as the inode says */
+	uint64_t entries; /* as the inode says */
 	uint64_t entries_found;
 	uint32_t mode;
 	uint32_t nlink;
-	uint32_t flags;         /* INODE_* */
+	uint32_t flags; /* INODE_* */
 	uint32_t fsid;
 	uint32_t names_found;
 	uint32_t subdirs_found;
-	uint32_t first_name;    /* index of a name that leads here */
-	uint32_t job_flags;     /* JOB_* of its O key, 0 without one */
-	uint8_t reach;          /* enum reach */
+	uint32_t first_name; /* index of a name that leads here */
+	uint32_t job_flags;  /* JOB_* of its O key, 0 without one */
+	uint8_t reach;       /* enum reach */
 };
 enum reach { REACH_UNKNOWN, REACH_WALKING, REACH_YES, REACH_NO };
 
@@ -70,9 +70,9 @@ struct fs_xattr {
 };
 
 #define ARRAY(type)                                                                      \
-	struct {                                                                          \
-		type *at;                                                                 \
-		size_t count, room;                                                       \
+	struct {                                                                         \
+		type *at;                                                                \
+		size_t count, room;                                                      \
 	}
 
 struct finding {
@@ -101,8 +101,8 @@ struct image {
 
 /* Room for one more element; ends the program when memory is short. */
 #define array_push(array)                                                                \
-	((array)->at = image_grow((array)->at, &(array)->room, (array)->count + 1,        \
-		 sizeof(*(array)->at)),                                                   \
+	((array)->at = image_grow(                                                       \
+		 (array)->at, &(array)->room, (array)->count + 1, sizeof(*(array)->at)), \
 		&(array)->at[(array)->count++])
 void *image_grow(void *at, size_t *room, size_t need, size_t size);
 

@@ -57,8 +57,8 @@ static char *path_of(const struct image *im, ino_id ino)
 
 static void add(struct image *im, bool note, const char *check, ino_id ino, char *text)
 {
-	*array_push(&im->findings) = (struct finding){note, check, ino,
-		ino ? path_of(im, ino) : NULL, text};
+	*array_push(&im->findings) =
+		(struct finding){note, check, ino, ino ? path_of(im, ino) : NULL, text};
 	im->errors += !note;
 }
 
@@ -157,7 +157,8 @@ static void dir_check(struct image *im, const struct fs_inode *in)
 			(unsigned long long)in->entries,
 			(unsigned long long)in->entries_found);
 	if (in->names_found > 1)
-		finding_add(im, "directory-names", in->ino, "has %u names", in->names_found);
+		finding_add(
+			im, "directory-names", in->ino, "has %u names", in->names_found);
 	if (root_name(im, in->ino) && in->names_found)
 		finding_add(im, "root-name", in->ino, "the root has a name");
 }
@@ -171,8 +172,9 @@ static void inodes_check(struct image *im)
 		if (is_dir(in))
 			dir_check(im, in);
 		else if (in->nlink != in->names_found)
-			finding_add(im, "nlink", in->ino, "nlink is %u, %u names lead to it",
-				in->nlink, in->names_found);
+			finding_add(im, "nlink", in->ino,
+				"nlink is %u, %u names lead to it", in->nlink,
+				in->names_found);
 		if (in->nlink == 0 && !orphan)
 			finding_add(im, "orphan", in->ino,
 				"has no links and no orphan key: its space is lost");
@@ -180,7 +182,8 @@ static void inodes_check(struct image *im)
 			finding_add(im, "orphan", in->ino,
 				"has %u links and an orphan key", in->nlink);
 		if (in->nlink == 0 && orphan)
-			note_add(im, "unlinked", in->ino, "unlinked: open, or being purged");
+			note_add(im, "unlinked", in->ino,
+				"unlinked: open, or being purged");
 		if ((in->flags & INODE_PURGING) && !(in->job_flags & JOB_TRUNCATE))
 			finding_add(im, "purge", in->ino, "is being cut, but has no job");
 	}
@@ -206,8 +209,8 @@ static enum reach reach_of(struct image *im, struct fs_inode *in, struct fs_inod
 		in->reach = REACH_WALKING;
 		way[depth++] = in;
 		in = in->first_name == NONE
-			? NULL
-			: image_inode(im, im->names.at[in->first_name].dir);
+			     ? NULL
+			     : image_inode(im, im->names.at[in->first_name].dir);
 	}
 	while (depth)
 		way[--depth]->reach = (uint8_t)verdict;
@@ -232,8 +235,8 @@ static void reach_check(struct image *im)
 		const struct fs_inode *in = image_inode(im, fs->root);
 
 		if (!in || !is_dir(in))
-			finding_add(im, "root", fs->root, "filesystem %s has no root directory",
-				fs->name);
+			finding_add(im, "root", fs->root,
+				"filesystem %s has no root directory", fs->name);
 	}
 	free(way);
 }
@@ -273,7 +276,8 @@ static void extents_inode_check(struct image *im, const struct fs_extent *x, siz
 	uint64_t end_max = 0, beyond = 0, blocks = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		uint64_t end = x[i].chunk * WFS_CHUNK_BLOCKS + x[i].block + x[i].block_count;
+		uint64_t end =
+			x[i].chunk * WFS_CHUNK_BLOCKS + x[i].block + x[i].block_count;
 
 		blocks += x[i].block_count;
 		end_max = end > end_max ? end : end_max;
@@ -294,7 +298,8 @@ static void extents_inode_check(struct image *im, const struct fs_extent *x, siz
 	}
 	if (mode_dtype(in->mode) != DT_REG)
 		finding_add(im, "extents-of-no-file", x->ino,
-			"has %llu blocks of data and is no file", (unsigned long long)blocks);
+			"has %llu blocks of data and is no file",
+			(unsigned long long)blocks);
 	else if (beyond && !in->job_flags)
 		note_add(im, "beyond-end", x->ino,
 			"data up to %llu lies beyond its end at %llu",
@@ -318,7 +323,8 @@ static void extents_check(struct image *im)
 	}
 	qsort(x, count, sizeof(*x), by_id);
 	for (size_t i = 1; i < count; i++)
-		if (x[i].shard == x[i - 1].shard && x[i].id < x[i - 1].id + x[i - 1].block_count)
+		if (x[i].shard == x[i - 1].shard &&
+			x[i].id < x[i - 1].id + x[i - 1].block_count)
 			finding_add(im, "shared-block", x[i].ino,
 				"block %llx of shard %u also belongs to inode %llx",
 				(unsigned long long)x[i].id, x[i].shard,
@@ -336,13 +342,16 @@ static void buckets_check(struct image *im)
 		if (!bucket->has_header)
 			continue;
 		if (h->inode_count != bucket->inodes_found)
-			finding_add(im, "bucket", 0, "bucket %u says %llu inodes, has %llu", b,
+			finding_add(im, "bucket", 0,
+				"bucket %u says %llu inodes, has %llu", b,
 				(unsigned long long)h->inode_count,
 				(unsigned long long)bucket->inodes_found);
 		if (h->data_bytes != bucket->blocks_found * WFS_BLOCK_SIZE)
-			finding_add(im, "bucket", 0, "bucket %u says %llu bytes, has %llu", b,
+			finding_add(im, "bucket", 0,
+				"bucket %u says %llu bytes, has %llu", b,
 				(unsigned long long)h->data_bytes,
-				(unsigned long long)bucket->blocks_found * WFS_BLOCK_SIZE);
+				(unsigned long long)bucket->blocks_found *
+					WFS_BLOCK_SIZE);
 		if (bucket->counter_max >= COUNTER_FIRST &&
 			h->next_counter <= bucket->counter_max)
 			finding_add(im, "bucket", 0,
@@ -355,14 +364,16 @@ static void leftovers_check(struct image *im)
 {
 	for (size_t i = 0; i < im->txns.count; i++) {
 		const struct fs_txn *txn = &im->txns.at[i];
-		finding_add(im, "transaction", 0, "bucket %u holds %s of transaction %llx",
-			txn->bucket, txn->is_decision ? "the decision" : "an intent",
+		finding_add(im, "transaction", 0,
+			"bucket %u holds %s of transaction %llx", txn->bucket,
+			txn->is_decision ? "the decision" : "an intent",
 			(unsigned long long)txn->txid);
 	}
 	for (size_t i = 0; i < im->xattrs.count; i++)
 		if (!image_inode(im, im->xattrs.at[i].ino))
 			finding_add(im, "lost-xattrs", im->xattrs.at[i].ino,
-				"%u attributes belong to no inode", im->xattrs.at[i].count);
+				"%u attributes belong to no inode",
+				im->xattrs.at[i].count);
 	for (size_t i = 0; i < im->jobs.count; i++)
 		if (!image_inode(im, im->jobs.at[i].ino))
 			finding_add(im, "job", im->jobs.at[i].ino,

@@ -68,7 +68,8 @@ void image_release(struct image *im)
 
 static int inode_compare(const void *a, const void *b)
 {
-	ino_id x = ((const struct fs_inode *)a)->ino, y = ((const struct fs_inode *)b)->ino;
+	ino_id x = ((const struct fs_inode *)a)->ino,
+	       y = ((const struct fs_inode *)b)->ino;
 
 	return x < y ? -1 : x > y;
 }
@@ -77,15 +78,15 @@ struct fs_inode *image_inode(const struct image *im, ino_id ino)
 {
 	struct fs_inode key = {.ino = ino};
 
-	return im->inodes.count ? bsearch(&key, im->inodes.at, im->inodes.count, sizeof(key),
-					  inode_compare)
+	return im->inodes.count ? bsearch(&key, im->inodes.at, im->inodes.count,
+					  sizeof(key), inode_compare)
 				: NULL;
 }
 
 static void key_bad(struct image *im, const struct entry *e, ino_id ino, const char *what)
 {
-	finding_add(im, "damaged", ino, "%s of type '%c' in bucket %u does not decode", what,
-		e->type >= ' ' && e->type <= '~' ? e->type : '?', e->bucket);
+	finding_add(im, "damaged", ino, "%s of type '%c' in bucket %u does not decode",
+		what, e->type >= ' ' && e->type <= '~' ? e->type : '?', e->bucket);
 }
 
 /* The be64 behind the prefix, that most keys have. */
@@ -178,8 +179,8 @@ static void scan_extent(struct image *im, const struct entry *e)
 		return;
 	}
 	im->buckets[e->bucket].blocks_found += count;
-	*array_push(&im->extents) = (struct fs_extent){ino, chunk, id, block, count,
-		im->map->buckets[e->bucket].primary};
+	*array_push(&im->extents) = (struct fs_extent){
+		ino, chunk, id, block, count, im->map->buckets[e->bucket].primary};
 }
 
 static void scan_job(struct image *im, const struct entry *e)
@@ -208,7 +209,8 @@ static void scan_txn(struct image *im, const struct entry *e)
 			  : intent_decode(e->value, e->value_size, &intent))
 		key_bad(im, e, 0, "value");
 	else
-		*array_push(&im->txns) = (struct fs_txn){key_first(e), e->bucket, decision};
+		*array_push(&im->txns) =
+			(struct fs_txn){key_first(e), e->bucket, decision};
 }
 
 static void scan_xattr(struct image *im, const struct entry *e)
@@ -252,8 +254,15 @@ static void scan_entry(struct image *im, struct entry *e)
 		char type;
 		void (*scan)(struct image *im, const struct entry *e);
 	} kinds[] = {
-		{'A', scan_lsn}, {'D', scan_name}, {'E', scan_extent}, {'I', scan_inode},
-		{'N', scan_header}, {'O', scan_job}, {'T', scan_txn}, {'t', scan_txn}, {'X', scan_xattr},
+		{'A', scan_lsn},
+		{'D', scan_name},
+		{'E', scan_extent},
+		{'I', scan_inode},
+		{'N', scan_header},
+		{'O', scan_job},
+		{'T', scan_txn},
+		{'t', scan_txn},
+		{'X', scan_xattr},
 	};
 
 	im->keys++;
@@ -270,8 +279,8 @@ static void scan_entry(struct image *im, struct entry *e)
 }
 
 /* The entries of one reply; *after, *after_size: its last key. False: not well-formed. */
-static bool scan_batch(struct image *im, uint16_t bucket, const uint8_t *data, size_t size,
-	uint8_t *after, uint32_t *after_size)
+static bool scan_batch(struct image *im, uint16_t bucket, const uint8_t *data,
+	size_t size, uint8_t *after, uint32_t *after_size)
 {
 	size_t at = 0;
 
@@ -307,7 +316,8 @@ static int scan_ask(struct client *c, uint16_t bucket, const uint8_t *after,
 	struct {
 		struct wire_scan scan;
 		uint8_t key[META_KEY_MAX];
-	} body = {.scan = {.bucket = le16_put(bucket), .key_size = le16_put((uint16_t)after_size)}};
+	} body = {.scan = {.bucket = le16_put(bucket),
+			  .key_size = le16_put((uint16_t)after_size)}};
 	struct wire_scan_reply reply = {0};
 	int rc;
 
@@ -338,12 +348,15 @@ static int scan_bucket(struct image *im, struct client *c, uint16_t bucket, void
 		int rc = scan_ask(c, bucket, after, after_size, data, &raw, &eof);
 
 		if (rc == -EPERM || rc == -EACCES)
-			return ctl_usage("only root may read all metadata: run fsck as root");
+			return ctl_usage(
+				"only root may read all metadata: run fsck as root");
 		if (rc)
-			return ctl_usage("bucket %u on node %u: %s: see wfsctl status", bucket,
+			return ctl_usage("bucket %u on node %u: %s: see wfsctl status",
+				bucket,
 				im->map->shards[im->map->buckets[bucket].primary].node,
 				strerror(-rc));
-		if (!scan_batch(im, bucket, data, raw.reply_data_size, after, &after_size) ||
+		if (!scan_batch(
+			    im, bucket, data, raw.reply_data_size, after, &after_size) ||
 			(!eof && raw.reply_data_size == 0))
 			return ctl_usage("bucket %u: its node answers nonsense: is it of "
 					 "another version?",
@@ -364,6 +377,7 @@ int image_scan(struct image *im, struct client *c)
 	progress_end(im->ctl);
 	free(data);
 	if (im->inodes.count)
-		qsort(im->inodes.at, im->inodes.count, sizeof(*im->inodes.at), inode_compare);
+		qsort(im->inodes.at, im->inodes.count, sizeof(*im->inodes.at),
+			inode_compare);
 	return rc;
 }

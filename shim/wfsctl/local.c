@@ -29,7 +29,8 @@ const char *node_path(const struct ctl *ctl, uint32_t id, const char *file)
 	static unsigned at;
 	char *out = ring[at++ % 8];
 
-	snprintf(out, sizeof(ring[0]), "%s/node%u%s%s", ctl->dir, id, *file ? "/" : "", file);
+	snprintf(out, sizeof(ring[0]), "%s/node%u%s%s", ctl->dir, id, *file ? "/" : "",
+		file);
 	return out;
 }
 
@@ -41,15 +42,17 @@ int local_open(const struct ctl *ctl, struct local *local)
 	*local = (struct local){0};
 	snprintf(path, sizeof(path), "%s/map.json", ctl->dir);
 	if (access(path, F_OK) && errno == ENOENT)
-		return ctl_usage("%s: no cluster there: name its directory with --cluster or "
-				 "WFS_CLUSTER, or make one with wfsctl cluster create",
+		return ctl_usage(
+			"%s: no cluster there: name its directory with --cluster or "
+			"WFS_CLUSTER, or make one with wfsctl cluster create",
 			ctl->dir);
 	if (access(path, R_OK))
-		return ctl_usage("%s: %s: run wfsctl as the user who made the cluster", path,
-			strerror(errno));
+		return ctl_usage("%s: %s: run wfsctl as the user who made the cluster",
+			path, strerror(errno));
 	rc = map_store_file_open(path, &local->store);
 	if (rc)
-		return ctl_usage("%s: %s: check the file system it is on", path, strerror(-rc));
+		return ctl_usage(
+			"%s: %s: check the file system it is on", path, strerror(-rc));
 	rc = local->store->ops->load(local->store, &local->map);
 	if (rc) {
 		rc = local->store->reason[0] ? ctl_usage("%s", local->store->reason)
@@ -90,8 +93,8 @@ uint32_t node_shard_count(const struct map *map, uint32_t id)
 }
 
 /* The state letter and program name of a process; false if there is none. */
-static bool process_stat(pid_t pid, char *state_out, unsigned *flags_out, char *name_out,
-	size_t size)
+static bool process_stat(
+	pid_t pid, char *state_out, unsigned *flags_out, char *name_out, size_t size)
 {
 	char path[64], text[512];
 	char *open_at, *close_at;
@@ -156,9 +159,8 @@ pid_t node_pid(const struct ctl *ctl, uint32_t id)
 	return pid;
 }
 
-int local_attach(const struct ctl *ctl, const struct local *local,
-	const char *filesystem, struct client **client_out,
-	const struct map_node **node_out)
+int local_attach(const struct ctl *ctl, const struct local *local, const char *filesystem,
+	struct client **client_out, const struct map_node **node_out)
 {
 	const struct map *map = local->map;
 	const struct map_node *only = NULL;
@@ -184,16 +186,19 @@ int local_attach(const struct ctl *ctl, const struct local *local,
 		}
 	}
 	if (rc == -ENODEV)
-		return ctl_usage("%s: no such filesystem: see wfsctl fs list", filesystem);
+		return ctl_usage(
+			"%s: no such filesystem: see wfsctl fs list", filesystem);
 	if (rc == -EPROTO)
-		return ctl_fail("wfsd is of another version than wfsctl: restart the nodes");
+		return ctl_fail(
+			"wfsd is of another version than wfsctl: restart the nodes");
 	if (only)
-		return ctl_fail("node %u does not run: start it with wfsctl node start %u",
+		return ctl_fail(
+			"node %u does not run: start it with wfsctl node start %u",
 			only->id, only->id);
 	if (rc == -ECONNREFUSED || rc == -ENOENT)
 		return ctl_fail("no node runs: start them with wfsctl cluster start");
-	return ctl_fail("cannot attach: %s: see node*/wfsd.log in %s", strerror(-rc),
-		ctl->dir);
+	return ctl_fail(
+		"cannot attach: %s: see node*/wfsd.log in %s", strerror(-rc), ctl->dir);
 }
 
 void node_reload(const struct ctl *ctl, uint32_t id)

@@ -34,9 +34,8 @@ uint32_t node_shard_count(const struct map *map, uint32_t id);
  * Attach to the node of --node, else to the first that answers. filesystem NULL: the
  * first. node_out may be NULL. 0, or an exit code after complaining.
  */
-int local_attach(const struct ctl *ctl, const struct local *local,
-	const char *filesystem, struct client **client_out,
-	const struct map_node **node_out);
+int local_attach(const struct ctl *ctl, const struct local *local, const char *filesystem,
+	struct client **client_out, const struct map_node **node_out);
 /* Ask the node to read the map again. */
 void node_reload(const struct ctl *ctl, uint32_t id);
 

@@ -17,8 +17,8 @@
 #include "shim/wfsctl/ctl.h"
 
 #define BIT(id) ((uint64_t)1 << (id))
-#define COMMON                                                                            \
-	(BIT(OPT_HELP) | BIT(OPT_CLUSTER) | BIT(OPT_JSON) | BIT(OPT_COLUMNS) |            \
+#define COMMON                                                                           \
+	(BIT(OPT_HELP) | BIT(OPT_CLUSTER) | BIT(OPT_JSON) | BIT(OPT_COLUMNS) |           \
 		BIT(OPT_NO_HEADER) | BIT(OPT_RAW))
 
 static const struct opt {
@@ -34,22 +34,29 @@ static const struct opt {
 	[OPT_COLUMNS] = {"columns", 'o', "A,B,...", "show these columns"},
 	[OPT_NO_HEADER] = {"no-header", 0, NULL, "no column titles"},
 	[OPT_RAW] = {"raw", 0, NULL, "plain bytes and numbers, no units"},
-	[OPT_FORCE] = {"force", 0, NULL, "do not ask; overwrite a device in use; kill what hangs"},
+	[OPT_FORCE] = {"force", 0, NULL,
+		"do not ask; overwrite a device in use; kill what hangs"},
 	[OPT_NODES] = {"nodes", 0, "N", "how many nodes (default 3)"},
 	[OPT_SIZE] = {"size", 0, "SIZE", "of each device file, as 4G (default 4G)"},
 	[OPT_DEVICE] = {"device", 0, "PATH",
 		"a block device for the next shard; repeat (default: make files)"},
 	[OPT_BASE_PORT] = {"base-port", 0, "P",
 		"first of one port per shard (default: a free range)"},
-	[OPT_PROVIDER] = {"provider", 0, "NAME", "libfabric provider: net, tcp (default net)"},
-	[OPT_BUCKETS] = {"buckets", 0, "N", "units of placement, a power of two (default 256)"},
+	[OPT_PROVIDER] = {"provider", 0, "NAME",
+		"libfabric provider: net, tcp (default net)"},
+	[OPT_BUCKETS] = {"buckets", 0, "N",
+		"units of placement, a power of two (default 256)"},
 	[OPT_SHARDS] = {"shards-per-node", 0, "N", "shards in each node (default 1)"},
-	[OPT_TIMEOUT] = {"timeout", 0, "SECONDS", "how long a call or this command may wait"},
-	[OPT_MEMORY] = {"memory", 0, "SIZE", "for the index of each shard (default: wfsd's)"},
-	[OPT_NODE] = {"node", 0, "ID", "attach to this node (default: the first that runs)"},
+	[OPT_TIMEOUT] = {"timeout", 0, "SECONDS",
+		"how long a call or this command may wait"},
+	[OPT_MEMORY] = {"memory", 0, "SIZE",
+		"for the index of each shard (default: wfsd's)"},
+	[OPT_NODE] = {"node", 0, "ID",
+		"attach to this node (default: the first that runs)"},
 	[OPT_FS] = {"fs", 0, "NAME", "filesystem (default: the first)"},
 	[OPT_MOUNT] = {"mount", 0, "PATH", "where the program sees it (default /wfs)"},
-	[OPT_HUMAN] = {"human-readable", 'h', NULL, "sizes with units, which is the default"},
+	[OPT_HUMAN] = {"human-readable", 'h', NULL,
+		"sizes with units, which is the default"},
 };
 
 static const struct command commands[] = {
@@ -71,8 +78,8 @@ static const struct command commands[] = {
 		cmd_cluster_destroy},
 	{"node", "list", "", "the nodes, and which of them run",
 		"wfsctl node list -o id,state,pid", 0, 0, 0, cmd_node_list},
-	{"node", "start", "ID", "start one node", "wfsctl node start 1", BIT(OPT_TIMEOUT), 1,
-		1, cmd_node_start},
+	{"node", "start", "ID", "start one node", "wfsctl node start 1", BIT(OPT_TIMEOUT),
+		1, 1, cmd_node_start},
 	{"node", "stop", "ID", "stop one node; --force kills it if it hangs",
 		"wfsctl node stop 1", BIT(OPT_FORCE) | BIT(OPT_TIMEOUT), 1, 1,
 		cmd_node_stop},
@@ -81,13 +88,14 @@ static const struct command commands[] = {
 		cmd_fs_create},
 	{"status", NULL, "", "the same as cluster status", "wfsctl status", 0, 0, 0,
 		cmd_cluster_status},
-	{"df", NULL, "", "size and use of each filesystem", "wfsctl df", BIT(OPT_HUMAN), 0, 0,
-		cmd_df},
+	{"df", NULL, "", "size and use of each filesystem", "wfsctl df", BIT(OPT_HUMAN),
+		0, 0, cmd_df},
 	{"run", NULL, "[--] COMMAND [ARG...]",
 		"run a program that sees the filesystem under /wfs",
 		"wfsctl run -- cp -a /usr/include /wfs/",
 		BIT(OPT_NODE) | BIT(OPT_FS) | BIT(OPT_MOUNT), 1, -1, cmd_run},
-	{"fsck", NULL, "", "read all metadata and report what does not fit; repairs nothing",
+	{"fsck", NULL, "",
+		"read all metadata and report what does not fit; repairs nothing",
 		"wfsctl fsck", BIT(OPT_NODE) | BIT(OPT_TIMEOUT), 0, 0, cmd_fsck},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -187,7 +195,7 @@ bool ctl_confirm(const struct ctl *ctl, const char *question)
 	}
 	fprintf(stderr, "%s [y/N] ", question);
 	return fgets(answer, sizeof(answer), stdin) &&
-		(answer[0] == 'y' || answer[0] == 'Y');
+	       (answer[0] == 'y' || answer[0] == 'Y');
 }
 
 void progress_show(const struct ctl *ctl, const char *what, int percent)
@@ -224,7 +232,8 @@ static void help_command(const struct command *cmd)
 {
 	printf("Usage: wfsctl %s%s%s [options] %s\n\nwfsctl %s%s%s: %s.\n\nOptions:\n",
 		cmd->noun, cmd->verb ? " " : "", cmd->verb ? cmd->verb : "", cmd->args,
-		cmd->noun, cmd->verb ? " " : "", cmd->verb ? cmd->verb : "", cmd->summary);
+		cmd->noun, cmd->verb ? " " : "", cmd->verb ? cmd->verb : "",
+		cmd->summary);
 	help_options(cmd->options);
 	help_options(COMMON);
 	printf("\nExample:\n  %s\n", cmd->example);
@@ -232,8 +241,8 @@ static void help_command(const struct command *cmd)
 
 static void help_list(const char *noun)
 {
-	printf("Usage: wfsctl %s%s[options] ...\n\n", noun ? noun : "", noun ? " COMMAND " :
-								       "COMMAND ");
+	printf("Usage: wfsctl %s%s[options] ...\n\n", noun ? noun : "",
+		noun ? " COMMAND " : "COMMAND ");
 	puts("Commands:");
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		const struct command *c = &commands[i];
@@ -369,8 +378,8 @@ static const struct command *command_find(const char *noun, const char *verb)
 
 static int command_run(struct ctl *ctl, const struct command *cmd, int argc, char **argv)
 {
-	int at = options_parse(ctl, argc, argv, cmd->options | COMMON,
-		cmd->operands_max < 0);
+	int at = options_parse(
+		ctl, argc, argv, cmd->options | COMMON, cmd->operands_max < 0);
 	const char *name = NULL;
 
 	if (at < 0)
@@ -385,8 +394,8 @@ static int command_run(struct ctl *ctl, const struct command *cmd, int argc, cha
 		return ctl_usage("%s%s%s: needs %s: see --help", cmd->noun,
 			cmd->verb ? " " : "", cmd->verb ? cmd->verb : "", cmd->args);
 	if (cmd->operands_max >= 0 && argc > cmd->operands_max)
-		return ctl_usage("%s: one operand too many: see --help",
-			argv[cmd->operands_max]);
+		return ctl_usage(
+			"%s: one operand too many: see --help", argv[cmd->operands_max]);
 	if (cmd->run == cmd_cluster_create && argc)
 		name = argv[0];
 	if (dir_find(ctl, name))
@@ -417,8 +426,8 @@ static int dispatch(struct ctl *ctl, int argc, char **argv)
 		return ctl_usage("%s: no such command: see wfsctl --help", noun);
 	if (!cmd->verb)
 		return command_run(ctl, cmd, argc, argv);
-	/* Options may stand between noun and verb; those of the default command may follow
-	 * a bare noun. */
+	/* Options may stand between noun and verb; those of the default command may
+	 * follow a bare noun. */
 	at = options_parse(ctl, argc, argv, COMMON | cmd->options, true);
 	if (at < 0)
 		return EXIT_USAGE;
@@ -427,8 +436,8 @@ static int dispatch(struct ctl *ctl, int argc, char **argv)
 	if (verb) {
 		cmd = command_find(noun, verb);
 		if (!cmd)
-			return ctl_usage("%s %s: no such command: see wfsctl %s --help", noun,
-				verb, noun);
+			return ctl_usage("%s %s: no such command: see wfsctl %s --help",
+				noun, verb, noun);
 		argc -= at;
 		argv += at;
 	} else if (ctl_has(ctl, OPT_HELP)) {

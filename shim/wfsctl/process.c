@@ -114,8 +114,8 @@ static int child_failed(const struct ctl *ctl, struct child *child, int status)
 	progress_end(ctl);
 	log_tail(ctl, child->id, line, sizeof(line));
 	if (WIFSIGNALED(status))
-		ctl_fail("node %u died by signal %d: %s: see %s", child->id, WTERMSIG(status),
-			line, node_path(ctl, child->id, "wfsd.log"));
+		ctl_fail("node %u died by signal %d: %s: see %s", child->id,
+			WTERMSIG(status), line, node_path(ctl, child->id, "wfsd.log"));
 	else
 		ctl_fail("node %u did not start: %s", child->id, line);
 	return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE ? EXIT_USAGE
@@ -141,7 +141,8 @@ static int child_hear(const struct ctl *ctl, struct child *child)
 		progress_end(ctl);
 		if (!ctl_has(ctl, OPT_JSON))
 			printf("node %u  ready  pid %d  %.2f s\n", child->id,
-				(int)child->pid, (double)(now_ms() - child->began_ms) / 1e3);
+				(int)child->pid,
+				(double)(now_ms() - child->began_ms) / 1e3);
 	} else if (child->text_size == sizeof(child->text) - 1) {
 		child->text_size = 0;
 	}
@@ -168,12 +169,14 @@ static int children_wait(const struct ctl *ctl, struct child *children, unsigned
 		}
 		if (!waiting)
 			return worst;
-		snprintf(text, sizeof(text), "waiting for %u of %u nodes", waiting, count);
+		snprintf(
+			text, sizeof(text), "waiting for %u of %u nodes", waiting, count);
 		progress_show(ctl, text, -1);
 		if (now_ms() > end_ms) {
 			progress_end(ctl);
-			return ctl_fail("%u nodes are not ready after %llu s: they go on; see "
-					"node*/wfsd.log in %s",
+			return ctl_fail(
+				"%u nodes are not ready after %llu s: they go on; see "
+				"node*/wfsd.log in %s",
 				waiting, (unsigned long long)timeout_ms / 1000, ctl->dir);
 		}
 		if (poll(polls, waiting, 100) <= 0)
@@ -220,8 +223,8 @@ int nodes_start(const struct ctl *ctl, const struct local *local, const uint32_t
 }
 
 /* How many of the nodes still run; *one_out is one of them. */
-static unsigned nodes_running(const struct ctl *ctl, const uint32_t *ids, unsigned count,
-	uint32_t *one_out)
+static unsigned nodes_running(
+	const struct ctl *ctl, const uint32_t *ids, unsigned count, uint32_t *one_out)
 {
 	unsigned running = 0;
 
@@ -234,8 +237,8 @@ static unsigned nodes_running(const struct ctl *ctl, const uint32_t *ids, unsign
 	return running;
 }
 
-static void nodes_signal(const struct ctl *ctl, const uint32_t *ids, unsigned count,
-	int signal_number)
+static void nodes_signal(
+	const struct ctl *ctl, const uint32_t *ids, unsigned count, int signal_number)
 {
 	for (unsigned i = 0; i < count; i++) {
 		pid_t pid = node_pid(ctl, ids[i]);
@@ -266,8 +269,9 @@ int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count)
 		if (now_ms() > end_ms) {
 			progress_end(ctl);
 			if (killed || !ctl_has(ctl, OPT_FORCE))
-				return ctl_fail("node %u has not stopped after %llu s: wait, "
-						"or kill it with --force",
+				return ctl_fail(
+					"node %u has not stopped after %llu s: wait, "
+					"or kill it with --force",
 					one, (unsigned long long)timeout_s);
 			ctl_warn("node %u has not stopped after %llu s: killing it", one,
 				(unsigned long long)timeout_s);

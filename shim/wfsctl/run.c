@@ -39,7 +39,8 @@ static bool path_search(const char *name, char *out, size_t size)
 		size_t length = strcspn(path, ":");
 		struct stat st;
 
-		snprintf(out, size, "%.*s%s%s", (int)length, path, length ? "/" : "", name);
+		snprintf(out, size, "%.*s%s%s", (int)length, path, length ? "/" : "",
+			name);
 		path += length;
 		if (stat(out, &st) == 0 && S_ISREG(st.st_mode) && access(out, X_OK) == 0)
 			return true;
@@ -50,8 +51,8 @@ static bool path_search(const char *name, char *out, size_t size)
 static bool setuid_for_us(const char *path, const struct stat *st)
 {
 	return ((st->st_mode & S_ISUID) && st->st_uid != geteuid()) ||
-		((st->st_mode & S_ISGID) && st->st_gid != getegid()) ||
-		(geteuid() != 0 && getxattr(path, "security.capability", NULL, 0) > 0);
+	       ((st->st_mode & S_ISGID) && st->st_gid != getegid()) ||
+	       (geteuid() != 0 && getxattr(path, "security.capability", NULL, 0) > 0);
 }
 
 /* Whether a section of this name exists. */
@@ -65,7 +66,8 @@ static bool section_find(const uint8_t *elf, size_t size, const char *name)
 		(size - head->e_shoff) / sizeof(Elf64_Shdr) < head->e_shnum ||
 		head->e_shstrndx >= head->e_shnum)
 		return false;
-	names = (const Elf64_Shdr *)(const void *)(elf + head->e_shoff) + head->e_shstrndx;
+	names = (const Elf64_Shdr *)(const void *)(elf + head->e_shoff) +
+		head->e_shstrndx;
 	if (names->sh_offset > size || names->sh_size > size - names->sh_offset)
 		return false;
 	return memmem(elf + names->sh_offset, names->sh_size, name, name_size) != NULL;
@@ -92,16 +94,19 @@ static int elf_check(const char *path, const uint8_t *elf, size_t size)
 
 	if (size < sizeof(*head) || elf[EI_CLASS] != ELFCLASS64 ||
 		head->e_machine != EM_X86_64)
-		return ctl_fail("%s: not an x86-64 program: the shim cannot be loaded into it",
+		return ctl_fail(
+			"%s: not an x86-64 program: the shim cannot be loaded into it",
 			path);
 	if (section_find(elf, size, ".go.buildinfo") ||
 		section_find(elf, size, ".note.go.buildid"))
-		return ctl_fail("%s: a Go program, whose system calls pass by the shim: use "
-				"another program, or copy its files out and in",
+		return ctl_fail(
+			"%s: a Go program, whose system calls pass by the shim: use "
+			"another program, or copy its files out and in",
 			path);
 	if (!interpreter_find(elf, size))
-		return ctl_fail("%s: a static program cannot see WFS: use one that is linked "
-				"dynamically",
+		return ctl_fail(
+			"%s: a static program cannot see WFS: use one that is linked "
+			"dynamically",
 			path);
 	return EXIT_OK;
 }
@@ -142,8 +147,9 @@ static int file_check(const char *path, char *next_out, size_t room)
 	if (bytes == MAP_FAILED)
 		return EXIT_OK;
 	if (setuid_for_us(path, &st))
-		rc = ctl_fail("%s: the loader preloads nothing into a program that changes "
-			      "its rights: run it as its owner",
+		rc = ctl_fail(
+			"%s: the loader preloads nothing into a program that changes "
+			"its rights: run it as its owner",
 			path);
 	else if (st.st_size > 4 && memcmp(bytes, ELFMAG, SELFMAG) == 0)
 		rc = elf_check(path, bytes, (size_t)st.st_size);
@@ -180,8 +186,9 @@ static int preload_set(const struct ctl *ctl)
 		return ctl_usage("%s: %s: install it beside wfsctl, in ../lib", lib,
 			strerror(errno));
 	if (strpbrk(resolved, " :"))
-		return ctl_usage("%s: the loader takes no path with a space or colon: install "
-				 "WFS elsewhere",
+		return ctl_usage(
+			"%s: the loader takes no path with a space or colon: install "
+			"WFS elsewhere",
 			resolved);
 	if (own && strstr(own, PRELOAD))
 		return EXIT_OK;
@@ -194,8 +201,8 @@ static int preload_set(const struct ctl *ctl)
 }
 
 /* Fill in WFS_*, and see that somebody answers. */
-static int environment_set(const struct ctl *ctl, const struct local *local,
-	const char *mount)
+static int environment_set(
+	const struct ctl *ctl, const struct local *local, const char *mount)
 {
 	const char *fs = ctl->values[OPT_FS];
 	const struct map_node *node;
@@ -226,8 +233,9 @@ int cmd_run(struct ctl *ctl, int argc, char **argv)
 	int rc;
 
 	if (mount[0] != '/' || !mount[1] || mount[strlen(mount) - 1] == '/')
-		return ctl_usage("--mount %s: give an absolute path, without a slash at its "
-				 "end",
+		return ctl_usage(
+			"--mount %s: give an absolute path, without a slash at its "
+			"end",
 			mount);
 	rc = local_open(ctl, &local);
 	if (rc)

@@ -18,6 +18,7 @@
 #include "shim/wfsctl/table.h"
 
 #define ASK_TIMEOUT_MS 2000
+#define RATIO_MIN      ((uint64_t)1 << 20) /* bytes written, to speak of amplification */
 
 enum {
 	ST_ID,
@@ -72,7 +73,8 @@ static const struct column columns[ST_COLUMNS] = {
 	[ST_LIVE] = {"live_bytes", "DATA", COLUMN_BYTES, true},
 	[ST_CRC_ERRORS] = {"crc_errors", "CRC ERRORS", COLUMN_COUNT, true},
 	[ST_RECOVERY] = {"recovery_s", "RECOVERY", COLUMN_SECONDS, true},
-	[ST_DEVICE_WRITTEN] = {"device_written_bytes", "DEVICE WRITTEN", COLUMN_BYTES, true},
+	[ST_DEVICE_WRITTEN] = {"device_written_bytes", "DEVICE WRITTEN", COLUMN_BYTES,
+		true},
 	[ST_CLEANED] = {"cleaned_bytes", "CLEANED", COLUMN_BYTES, true},
 	[ST_COMMITS] = {"commits", "COMMITS", COLUMN_COUNT, true},
 	[ST_RECORDS] = {"records", "RECORDS", COLUMN_COUNT, true},
@@ -228,7 +230,7 @@ static void row_add(const struct status *st, struct table *t, const struct node_
 	table_real(t, ST_REQUESTS_PERCENT, percent(n->requests, st->all.requests));
 	table_count(t, ST_READ, n->read);
 	table_count(t, ST_WRITTEN, n->written);
-	if (n->user)
+	if (n->user >= RATIO_MIN)
 		table_real(t, ST_AMPLIFICATION, (double)n->device / (double)n->user);
 	table_count(t, ST_SESSIONS, n->sessions);
 	table_count(t, ST_PARKED, n->parked);
@@ -275,7 +277,7 @@ static void print_json(const struct status *st, const struct table *t, const cha
 	json_count(&j, "requests", all->requests);
 	json_count(&j, "read_bytes", all->read);
 	json_count(&j, "written_bytes", all->written);
-	if (all->user)
+	if (all->user >= RATIO_MIN)
 		json_real(&j, "write_amplification",
 			(double)all->device / (double)all->user);
 	else
@@ -300,10 +302,12 @@ static void print_head(const struct status *st, const char *health)
 		good ? color_good(ctl) : color_bad(ctl), health, color_end(ctl), st->up,
 		map->node_count);
 	if (st->up && st->up < map->node_count)
-		puts("          what the others own cannot be reached: wfsctl cluster start");
+		puts("          what the others own cannot be reached: wfsctl cluster "
+		     "start");
 	if (all->crc_errors)
 		printf("          %s%llu damaged blocks were met%s: see node*/wfsd.log\n",
-			color_bad(ctl), (unsigned long long)all->crc_errors, color_end(ctl));
+			color_bad(ctl), (unsigned long long)all->crc_errors,
+			color_end(ctl));
 	if (!st->up)
 		return;
 	printf("space     %s of %s used (%.1f %%), %llu inodes\n",
@@ -313,11 +317,13 @@ static void print_head(const struct status *st, const char *health)
 	printf("traffic   %s read, %s written, %llu requests since start",
 		text_bytes(ctl, all->read), text_bytes(ctl, all->written),
 		(unsigned long long)all->requests);
-	if (all->user)
-		printf("; write amplification %.2f", (double)all->device / (double)all->user);
+	if (all->user >= RATIO_MIN)
+		printf("; write amplification %.2f",
+			(double)all->device / (double)all->user);
 	printf("\nwaiting   %llu parked requests", (unsigned long long)all->parked);
 	if (all->parked)
-		printf(", the oldest for %s", text_seconds(ctl, (double)all->oldest_us / 1e6));
+		printf(", the oldest for %s",
+			text_seconds(ctl, (double)all->oldest_us / 1e6));
 	printf("; %llu sessions\n\n", (unsigned long long)all->sessions);
 }
 
@@ -337,9 +343,10 @@ static int print_text(const struct status *st, const struct table *t, const char
 	if (rc != EXIT_OK || !st->up)
 		return rc;
 	putchar('\n');
-	view.values[OPT_COLUMNS] = "id,inodes,inodes_percent,live_bytes,bytes_percent,requests,"
-				   "requests_percent,read_bytes,written_bytes,"
-				   "write_amplification";
+	view.values[OPT_COLUMNS] =
+		"id,inodes,inodes_percent,live_bytes,bytes_percent,requests,"
+		"requests_percent,read_bytes,written_bytes,"
+		"write_amplification";
 	return table_print(&view, t);
 }
 
@@ -355,7 +362,9 @@ int cmd_cluster_status(struct ctl *ctl, int argc, char **argv)
 	if (rc)
 		return rc;
 	rc = status_gather(&st);
-	health = st.up == st.local.map->node_count ? "healthy" : st.up ? "degraded" : "stopped";
+	health = st.up == st.local.map->node_count ? "healthy"
+		 : st.up                           ? "degraded"
+						   : "stopped";
 	if (!st.up)
 		for (uint32_t i = 0; st.nodes && i < st.local.map->node_count; i++)
 			if (st.nodes[i].pid)

@@ -62,8 +62,8 @@ void table_row(struct table *t)
 {
 	unsigned at = t->row_count++ * t->column_count;
 
-	t->cells = alloc_or_die(t->cells,
-		(size_t)t->row_count * t->column_count * sizeof(*t->cells));
+	t->cells = alloc_or_die(
+		t->cells, (size_t)t->row_count * t->column_count * sizeof(*t->cells));
 	memset(t->cells + at, 0, t->column_count * sizeof(*t->cells));
 }
 
@@ -162,8 +162,11 @@ const char *color_end(const struct ctl *ctl)
 /* Length of a valid UTF-8 sequence at s, 0 if there is none. */
 static unsigned utf8_length(const unsigned char *s)
 {
-	unsigned n = s[0] < 0x80 ? 1 : (s[0] & 0xe0) == 0xc0 ? 2 :
-			(s[0] & 0xf0) == 0xe0 ? 3 : (s[0] & 0xf8) == 0xf0 ? 4 : 0;
+	unsigned n = s[0] < 0x80             ? 1
+		     : (s[0] & 0xe0) == 0xc0 ? 2
+		     : (s[0] & 0xf0) == 0xe0 ? 3
+		     : (s[0] & 0xf8) == 0xf0 ? 4
+					     : 0;
 
 	for (unsigned i = 1; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
@@ -292,8 +295,8 @@ void json_table(struct json *j, const char *key, const struct table *t)
 	json_close(j, ']');
 }
 
-static const char *cell_show(const struct ctl *ctl, const struct column *column,
-	const struct cell *cell)
+static const char *cell_show(
+	const struct ctl *ctl, const struct column *column, const struct cell *cell)
 {
 	bool raw = ctl_has(ctl, OPT_RAW);
 	char *out;
@@ -329,14 +332,16 @@ static int columns_choose(const struct ctl *ctl, const struct table *t, unsigned
 		size_t size = strcspn(list, ",");
 		unsigned i = 0;
 
-		while (i < t->column_count && (strlen(t->columns[i].name) != size ||
-						      strncmp(t->columns[i].name, list, size)))
+		while (i < t->column_count &&
+			(strlen(t->columns[i].name) != size ||
+				strncmp(t->columns[i].name, list, size)))
 			i++;
 		if (i == t->column_count || count == COLUMNS_MAX) {
 			fprintf(stderr, "wfsctl: -o %.*s: no such column: choose from",
 				(int)size, list);
 			for (i = 0; i < t->column_count; i++)
-				fprintf(stderr, "%s%s", i ? "," : " ", t->columns[i].name);
+				fprintf(stderr, "%s%s", i ? "," : " ",
+					t->columns[i].name);
 			fputc('\n', stderr);
 			return -1;
 		}
@@ -387,8 +392,8 @@ int table_print(const struct ctl *ctl, const struct table *t)
 
 		width[i] = header ? (unsigned)strlen(c->title) : 0;
 		for (unsigned row = 0; row < t->row_count; row++) {
-			size_t size = strlen(cell_show(ctl, c,
-				&t->cells[row * t->column_count + shown[i]]));
+			size_t size = strlen(cell_show(
+				ctl, c, &t->cells[row * t->column_count + shown[i]]));
 			if (size > width[i])
 				width[i] = (unsigned)size;
 		}

@@ -57,7 +57,8 @@ void json_table(struct json *j, const char *key, const struct table *t);
 /* Whole output of a command: honours --json, -o, --no-header, --raw. Exit code. */
 int table_print(const struct ctl *ctl, const struct table *t);
 
-/* "1.5 GiB", or plain with --raw; into a static ring of buffers, valid for a few calls. */
+/* "1.5 GiB", or plain with --raw; into a static ring of buffers, valid for a few calls.
+ */
 const char *text_bytes(const struct ctl *ctl, uint64_t bytes);
 const char *text_seconds(const struct ctl *ctl, double seconds);
 /* Colour codes, or "". */

@@ -1,22 +1,22 @@
 /*
  * A write load that remembers what was acknowledged, and the check of it after a crash.
  *
- *   ackload write DIR LOG [THREADS [SECONDS]]   until killed, failing, or SECONDS are over
- *   ackload verify DIR LOG
+ *   ackload write DIR LOG [THREADS [SECONDS]]   until killed, failing, or SECONDS are
+ * over ackload verify DIR LOG
  *
- * Each thread works in its own directory and its own local log LOG.<thread>. It writes one
- * line before an operation and one after it returned:
+ * Each thread works in its own directory and its own local log LOG.<thread>. It writes
+ * one line before an operation and one after it returned:
  *
  *   + serial op file version size     begun
  *   = serial                          acknowledged
  *   ! serial errno                    failed
  *
  * Verify replays each log: an acknowledged operation must be there whole; one that was
- * begun and not acknowledged, or failed, may have happened or not, and a write among those
- * may be there in part, block by block. Contents follow from (thread, file, version,
- * offset). Operations: create, write (whole contents anew, by pwrite from 0 in pieces),
- * append, truncate, rename, unlink, mkdir, link. The log is a pipe to the page cache: it
- * outlives the death of any process, as the nodes' deaths here are.
+ * begun and not acknowledged, or failed, may have happened or not, and a write among
+ * those may be there in part, block by block. Contents follow from (thread, file,
+ * version, offset). Operations: create, write (whole contents anew, by pwrite from 0 in
+ * pieces), append, truncate, rename, unlink, mkdir, link. The log is a pipe to the page
+ * cache: it outlives the death of any process, as the nodes' deaths here are.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,16 @@
 #define BLOCK       4096u
 #define VERSIONS    8
 
-enum op { OP_CREATE, OP_REWRITE, OP_APPEND, OP_CUT, OP_RENAME, OP_UNLINK, OP_MKDIR, OP_RMDIR };
+enum op {
+	OP_CREATE,
+	OP_REWRITE,
+	OP_APPEND,
+	OP_CUT,
+	OP_RENAME,
+	OP_UNLINK,
+	OP_MKDIR,
+	OP_RMDIR
+};
 static const char op_letters[] = "cwatrudx";
 
 /*
@@ -85,7 +94,7 @@ static void pattern(uint8_t *out, unsigned thread, unsigned file, uint32_t versi
 	for (uint32_t i = 0; i < size; i++) {
 		uint32_t at = from + i;
 		uint64_t x = ((uint64_t)version << 32) ^ ((uint64_t)thread << 56) ^
-			((uint64_t)file << 24) ^ (at / 8);
+			     ((uint64_t)file << 24) ^ (at / 8);
 
 		x *= 0x9e3779b97f4a7c15u;
 		x ^= x >> 29;
@@ -104,7 +113,8 @@ static uint64_t random_next(struct worker *w)
 
 static void path_of(const struct worker *w, unsigned file, bool renamed, char out[4096])
 {
-	snprintf(out, 4096, "%s/t%u/%s%u", w->dir, w->index, renamed ? "renamed-" : "f", file);
+	snprintf(out, 4096, "%s/t%u/%s%u", w->dir, w->index, renamed ? "renamed-" : "f",
+		file);
 }
 
 static void piece_add(struct file *f, uint32_t from, uint32_t to, uint32_t version)
@@ -146,8 +156,8 @@ static void state_apply(struct file *f, enum op op, uint32_t version, uint32_t s
 	}
 }
 
-static int write_all(int fd, unsigned thread, unsigned file, uint32_t version, uint32_t from,
-	uint32_t size, bool append)
+static int write_all(int fd, unsigned thread, unsigned file, uint32_t version,
+	uint32_t from, uint32_t size, bool append)
 {
 	static __thread uint8_t buffer[256 << 10];
 
@@ -167,8 +177,9 @@ static int write_all(int fd, unsigned thread, unsigned file, uint32_t version, u
 static int file_write(struct worker *w, const char *path, unsigned file, enum op op,
 	uint32_t version, uint32_t size)
 {
-	int flags = op == OP_CREATE ? O_WRONLY | O_CREAT | O_EXCL :
-		op == OP_REWRITE ? O_WRONLY | O_TRUNC : O_WRONLY | O_APPEND;
+	int flags = op == OP_CREATE    ? O_WRONLY | O_CREAT | O_EXCL
+		    : op == OP_REWRITE ? O_WRONLY | O_TRUNC
+				       : O_WRONLY | O_APPEND;
 	uint32_t from = op == OP_APPEND ? w->state.files[file].size : 0;
 	int fd = open(path, flags | O_CLOEXEC, 0644);
 	int rc;
@@ -183,7 +194,8 @@ static int file_write(struct worker *w, const char *path, unsigned file, enum op
 	return rc;
 }
 
-static int op_run(struct worker *w, unsigned file, enum op op, uint32_t version, uint32_t size)
+static int op_run(
+	struct worker *w, unsigned file, enum op op, uint32_t version, uint32_t size)
 {
 	const struct file *f = &w->state.files[file];
 	char path[4096], other[4096];
@@ -214,7 +226,10 @@ static enum op op_choose(struct worker *w, const struct file *f)
 		return dice < 8 ? OP_RENAME : OP_RMDIR;
 	if (dice < 5)
 		return f->piece_count < VERSIONS ? OP_APPEND : OP_REWRITE;
-	return dice < 8 ? OP_REWRITE : dice < 10 ? OP_CUT : dice < 13 ? OP_RENAME : OP_UNLINK;
+	return dice < 8    ? OP_REWRITE
+	       : dice < 10 ? OP_CUT
+	       : dice < 13 ? OP_RENAME
+			   : OP_UNLINK;
 }
 
 static uint32_t size_choose(struct worker *w, const struct file *f, enum op op)
@@ -254,8 +269,8 @@ static void *worker_run(void *arg)
 		enum op op = op_choose(w, f);
 		uint32_t size = size_choose(w, f, op);
 
-		fprintf(w->log, "+ %u %c %u %u %u\n", serial, op_letters[op], file, serial,
-			size);
+		fprintf(w->log, "+ %u %c %u %u %u\n", serial, op_letters[op], file,
+			serial, size);
 		fflush(w->log);
 		w->error = op_run(w, file, op, serial, size);
 		if (w->error) {
@@ -289,8 +304,8 @@ static int log_read(struct worker *w)
 			const char *at = strchr(op_letters, letter);
 			if (d->open || !at || file >= FILES)
 				return -1;
-			*d = (struct doubt){true, (enum op)(at - op_letters), file, version,
-				size};
+			*d = (struct doubt){
+				true, (enum op)(at - op_letters), file, version, size};
 		} else if (line[0] == '=') {
 			if (!d->open)
 				return -1;
@@ -370,8 +385,11 @@ static int file_check(const struct worker *w, unsigned file, const struct file *
 	if (lstat(other, &st) == 0)
 		return bad(other, "is there, but was renamed or removed", 0, 0);
 	if (!f->exists)
-		return lstat(path, &st) == 0 ? bad(path, "is there, but was removed", 0, 0)
-			: errno == ENOENT ? 0 : bad(path, "errno %lu", (unsigned long)errno, 0);
+		return lstat(path, &st) == 0
+			       ? bad(path, "is there, but was removed", 0, 0)
+		       : errno == ENOENT
+			       ? 0
+			       : bad(path, "errno %lu", (unsigned long)errno, 0);
 	if (lstat(path, &st))
 		return bad(path, "is not there: errno %lu", (unsigned long)errno, 0);
 	if (S_ISDIR(st.st_mode) != f->is_dir)
@@ -379,7 +397,8 @@ static int file_check(const struct worker *w, unsigned file, const struct file *
 	if (f->is_dir)
 		return 0;
 	if ((uint64_t)st.st_size != f->size)
-		return bad(path, "is %lu bytes, not %lu", (unsigned long)st.st_size, f->size);
+		return bad(path, "is %lu bytes, not %lu", (unsigned long)st.st_size,
+			f->size);
 	data = file_load(path, &size);
 	if (!data || size != f->size)
 		return bad(path, "reads %lu of %lu bytes", size, f->size);
@@ -400,8 +419,8 @@ static bool doubt_size_ok(const struct doubt *d, const struct file *before, uint
 
 /* Each byte is of the state before or of the operation; leading ones that the operation
  * did not touch are of the state before. */
-static int doubt_bytes_check(const struct worker *w, const char *path, const uint8_t *data,
-	uint32_t size)
+static int doubt_bytes_check(
+	const struct worker *w, const char *path, const uint8_t *data, uint32_t size)
 {
 	const struct doubt *d = &w->state.doubt;
 	const struct file *before = &w->state.files[d->file];
@@ -422,8 +441,8 @@ static int doubt_bytes_check(const struct worker *w, const char *path, const uin
 }
 
 /*
- * A file with an operation in doubt. Whatever happened, it must be readable, and lie under
- * exactly one name, or none if that can be.
+ * A file with an operation in doubt. Whatever happened, it must be readable, and lie
+ * under exactly one name, or none if that can be.
  */
 static int doubt_check(const struct worker *w)
 {
@@ -443,12 +462,14 @@ static int doubt_check(const struct worker *w)
 		return bad(path, "lies under both names", 0, 0);
 	if (!at_a && !at_b)
 		return before->exists && d->op != OP_UNLINK && d->op != OP_RMDIR
-			? bad(path, "is gone", 0, 0)
-			: 0;
+			       ? bad(path, "is gone", 0, 0)
+			       : 0;
 	if (d->op != OP_RENAME && at_b != before->renamed)
 		return bad(path, "was renamed by nobody", 0, 0);
 	if (S_ISDIR(at_a ? a.st_mode : b.st_mode))
-		return before->is_dir || d->op == OP_MKDIR ? 0 : bad(path, "is a directory", 0, 0);
+		return before->is_dir || d->op == OP_MKDIR
+			       ? 0
+			       : bad(path, "is a directory", 0, 0);
 	data = file_load(at_a ? path : other, &size);
 	if (!data)
 		return bad(path, "cannot be read: errno %lu", (unsigned long)errno, 0);
@@ -482,7 +503,8 @@ int main(int argc, char **argv)
 	int errors = 0;
 
 	if (argc < 4 || !threads || threads > THREADS_MAX) {
-		fprintf(stderr, "usage: ackload write|verify DIR LOG [THREADS [SECONDS]]\n");
+		fprintf(stderr,
+			"usage: ackload write|verify DIR LOG [THREADS [SECONDS]]\n");
 		return 2;
 	}
 	for (unsigned i = 0; i < threads; i++) {
