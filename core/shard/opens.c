@@ -3,6 +3,10 @@
  *
  * An unlinked file lives while its ino is here. Two chained hash tables over the same
  * entries: by ino, to ask whether a file is open, and by session, to end one.
+ *
+ * What a session held when it ended lingers for a while: a program that was replaced by
+ * exec, or whose parent died, still has the descriptors and will say so from a session
+ * of its own.
  */
 #include "core/shard/shard_impl.h"
 
@@ -16,6 +20,7 @@ struct open_entry {
 	uint64_t session;
 	ino_id ino;
 	uint32_t count;
+	uint64_t until_us; /* lingering: then by_session is in the lingering list */
 };
 
 #define OPEN_BUCKETS 4096u
@@ -23,6 +28,7 @@ struct open_entry {
 struct open_table {
 	struct list inos[OPEN_BUCKETS];
 	struct list sessions[OPEN_BUCKETS];
+	struct list lingering; /* oldest first */
 };
 
 static uint32_t open_hash(uint64_t v)
@@ -37,6 +43,7 @@ int open_table_new(struct open_table **table_out)
 
 	if (!t)
 		return -ENOMEM;
+	list_init(&t->lingering);
 	for (uint32_t i = 0; i < OPEN_BUCKETS; i++) {
 		list_init(&t->inos[i]);
 		list_init(&t->sessions[i]);
@@ -68,7 +75,7 @@ static struct open_entry *open_find(struct open_table *t, uint64_t session, ino_
 	{
 		struct open_entry *e = container_of(it, struct open_entry, by_ino);
 
-		if (e->ino == ino && e->session == session)
+		if (e->ino == ino && e->session == session && e->until_us == 0)
 			return e;
 	}
 	return NULL;
@@ -101,15 +108,37 @@ bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino)
 	return !open_table_has(t, ino);
 }
 
-void open_table_end(struct open_table *t, uint64_t session)
+void open_table_end(struct open_table *t, uint64_t session, uint64_t until_us)
 {
 	list_for_each(it, tmp, &t->sessions[open_hash(session)])
 	{
 		struct open_entry *e = container_of(it, struct open_entry, by_session);
 
-		if (e->session == session)
-			open_entry_free(e);
+		if (e->session != session)
+			continue;
+		e->until_us = until_us;
+		list_remove(&e->by_session);
+		list_push_back(&t->lingering, &e->by_session);
 	}
+}
+
+bool open_table_expire(struct open_table *t, uint64_t now_us, uint64_t *next_us)
+{
+	bool expired = false;
+
+	while (!list_empty(&t->lingering)) {
+		struct open_entry *e =
+			list_first(&t->lingering, struct open_entry, by_session);
+
+		if (e->until_us > now_us) {
+			if (e->until_us - now_us < *next_us)
+				*next_us = e->until_us - now_us;
+			break;
+		}
+		open_entry_free(e);
+		expired = true;
+	}
+	return expired;
 }
 
 bool open_table_has(const struct open_table *t, ino_id ino)

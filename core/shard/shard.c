@@ -9,6 +9,9 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
+/* How long files stay open that a session held when it ended. */
+#define LINGER_US 5000000u
+
 static const struct op_desc ops[OP_MAX] = {
 	[OP_PING] = {.handler = op_ping, .whole_shard = true},
 	[OP_WALK] = {.handler = op_walk},
@@ -416,7 +419,9 @@ uint64_t shard_poll(struct shard *s)
 		}
 	}
 	parked_expire(s);
-	if (!list_empty(&s->parked))
+	if (open_table_expire(s->opens, env_now_us(s->env), &next_us))
+		purge_kick(s);
+	if (!list_empty(&s->parked) && next_us > 20000)
 		next_us = 20000;
 	txn_poll(s, &next_us);
 	intent_poll(s, &next_us);
@@ -428,8 +433,7 @@ uint64_t shard_poll(struct shard *s)
 
 void shard_session_end(struct shard *s, uint64_t session)
 {
-	open_table_end(s->opens, session);
-	purge_kick(s);
+	open_table_end(s->opens, session, env_now_us(s->env) + LINGER_US);
 }
 
 void shard_map_set(struct shard *s, const struct map *map)

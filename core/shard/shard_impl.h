@@ -184,7 +184,10 @@ void open_table_free(struct open_table *t);
 int open_table_add(struct open_table *t, uint64_t session, ino_id ino);
 /* True when nobody holds ino open any more. */
 bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino);
-void open_table_end(struct open_table *t, uint64_t session);
+/* The session is over; what it held stays open until until_us. */
+void open_table_end(struct open_table *t, uint64_t session, uint64_t until_us);
+/* Drop what has lingered long enough: true if there was any. Lowers *next_us. */
+bool open_table_expire(struct open_table *t, uint64_t now_us, uint64_t *next_us);
 bool open_table_has(const struct open_table *t, ino_id ino);
 
 /* --- transactions (txn.c, plan.c) --- */
