@@ -410,8 +410,10 @@ static void locks_check(struct image *im)
 void world_check(struct world *w, unsigned allow)
 {
 	struct image image = {.w = w, .allow = allow}, *im = &image;
+	bool lossy = w->lossy;
 
 	world_quiesce(w);
+	w->lossy = false;
 	im->buckets = calloc(w->map->bucket_count, sizeof(*im->buckets));
 	for (uint32_t b = 0; b < w->map->bucket_count; b++)
 		scan_bucket(im, (uint16_t)b);
@@ -423,6 +425,7 @@ void world_check(struct world *w, unsigned allow)
 	extents_check(im);
 	blocks_check(im);
 	locks_check(im);
+	w->lossy = lossy;
 	free(im->inodes);
 	free(im->names);
 	free(im->blocks);
