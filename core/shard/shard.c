@@ -352,6 +352,8 @@ void shard_handle(struct shard *s, struct request *req)
 	}
 	x->op = op;
 	exec_start(x);
+	if (s->store)
+		store_kick(s->store);
 }
 
 /* --- the loop --- */

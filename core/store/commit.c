@@ -53,7 +53,7 @@ int group_init(struct store *s)
 		s->batch_max = BATCH_SIZE_MAX;
 	group_bytes = group_memory_bytes(s);
 	s->arena_size_bytes = group_bytes * (STORE_GROUP_COUNT + 1) + buffers_bytes;
-	s->arena = mem_aligned(WFS_BLOCK_SIZE, s->arena_size_bytes);
+	s->arena = mem_aligned(STORE_ARENA_ALIGN, s->arena_size_bytes);
 	if (!s->arena)
 		return -ENOMEM;
 	for (uint32_t i = 0; i <= STORE_GROUP_COUNT; i++) {
@@ -416,6 +416,15 @@ void commit_poll(struct store *s)
 		if (!g || !group_submit(g))
 			return;
 	}
+}
+
+void store_kick(struct store *s)
+{
+	const struct group *g = s->open_group;
+
+	if (g && g->record_count > 0 && s->flight_count < STORE_FLIGHT_MAX &&
+		g->data_count * WFS_BLOCK_SIZE >= STORE_GATHER_BYTES)
+		commit_poll(s);
 }
 
 /* All that was committed is durable. */

@@ -154,6 +154,9 @@ void store_buffer_put(struct store *s, void *buffer);
  * (UINT64_MAX: never).
  */
 uint64_t store_poll(struct store *s);
+/* Between two requests: start the write of a group that is large enough, so that the
+ * device works while the next request's data is copied. */
+void store_kick(struct store *s);
 /* 0, or -EIO once failed. */
 int store_error(const struct store *s);
 

@@ -28,10 +28,13 @@
 #include "core/store/format.h"
 #include "core/store/store.h"
 
-#define STORE_GROUP_COUNT            4u /* of the writers; one more is the cleaner's */
-#define STORE_GROUP_DATA             512u
+#define STORE_GROUP_COUNT            6u /* of the writers; one more is the cleaner's */
+/* A chunk and a little: a longer write is split on its way by many devices, which costs
+ * io_uring a worker thread and a wake-up. */
+#define STORE_GROUP_DATA             272u
+#define STORE_ARENA_ALIGN            (2u << 20) /* so that it may be huge pages */
 #define STORE_RECORD_MAX             (5u << 19) /* record bytes in a group */
-#define STORE_FLIGHT_MAX             3u
+#define STORE_FLIGHT_MAX             5u
 #define STORE_GATHER_BYTES           (256u << 10)
 #define STORE_BUFFER_COUNT           16u
 #define STORE_READ_OPS               64u
