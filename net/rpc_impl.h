@@ -26,7 +26,6 @@
 #define RPC_SENDS_PER_PEER 192u
 #define RPC_POLL_BATCH     64u
 #define RPC_RETRY_US_MAX   50000u
-#define RPC_QUARANTINE_US  (15u * 60 * 1000000u)
 #define RPC_IDLE_US        1000000u
 #define RPC_WAIT_RETRY_US  100u
 #define RPC_PROBE_TICK_US  50000u

@@ -102,40 +102,33 @@ static int xattr_walk(struct exec *x, struct meta_call *c, struct walk *w,
 	return rc;
 }
 
-int op_getxattr(struct exec *x, struct meta_call *c)
+static int xattr_read(struct exec *x, struct meta_call *c, bool list)
 {
 	struct walk w;
-	struct buf value;
+	struct buf out;
 	const char *name;
 	size_t name_size;
 	int rc = xattr_walk(x, c, &w, &name, &name_size);
 
 	if (rc <= 0)
 		return rc;
-	buf_init(&value);
-	rc = meta_getxattr(x->s->meta, c, w.ino, name, name_size, &value);
+	buf_init(&out);
+	rc = list ? meta_listxattr(x->s->meta, c, w.ino, &out)
+		  : meta_getxattr(x->s->meta, c, w.ino, name, name_size, &out);
 	if (rc == 0)
-		rc = data_reply(x, &value);
-	buf_release(&value);
+		rc = data_reply(x, &out);
+	buf_release(&out);
 	return rc;
+}
+
+int op_getxattr(struct exec *x, struct meta_call *c)
+{
+	return xattr_read(x, c, false);
 }
 
 int op_listxattr(struct exec *x, struct meta_call *c)
 {
-	struct walk w;
-	struct buf names;
-	const char *name;
-	size_t name_size;
-	int rc = xattr_walk(x, c, &w, &name, &name_size);
-
-	if (rc <= 0)
-		return rc;
-	buf_init(&names);
-	rc = meta_listxattr(x->s->meta, c, w.ino, &names);
-	if (rc == 0)
-		rc = data_reply(x, &names);
-	buf_release(&names);
-	return rc;
+	return xattr_read(x, c, true);
 }
 
 int op_setxattr(struct exec *x, struct meta_call *c)

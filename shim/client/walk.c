@@ -159,12 +159,23 @@ static int walk_outside(struct path_walk *pw, const char *head, size_t head_size
 static int walk_above(struct path_walk *pw)
 {
 	const char *mount = pw->c->mount;
-	size_t size = strlen(mount);
+	size_t size = strlen(mount), slashes = 0, base;
 
 	if (size == 0)
 		return 0; /* ".." of "/" is "/" */
 	while (size > 1 && mount[size - 1] != '/')
 		size--;
+	/* Out by ".." and in again by the mount's own name. */
+	base = strlen(mount + size);
+	while (slashes < pw->path_size && pw->path[slashes] == '/')
+		slashes++;
+	if (pw->path_size - slashes >= base &&
+		memcmp(pw->path + slashes, mount + size, base) == 0 &&
+		(pw->path_size - slashes == base || pw->path[slashes + base] == '/')) {
+		pw->path += slashes + base;
+		pw->path_size -= (uint32_t)(slashes + base);
+		return 0;
+	}
 	while (size > 1 && mount[size - 1] == '/')
 		size--;
 	return walk_outside(pw, mount, size, pw->path, pw->path_size);
