@@ -14,8 +14,7 @@
  * while that write may still be going on. If the reply came, it is over. If the call
  * timed out, closing the region keeps new writes away but not one half received; then the
  * buffer is in quarantine until the next message of that peer (connections are in order,
- * so the write has ended or will never), or until the connection broke, or for longer
- * than TCP keeps trying.
+ * so the write has ended or will never), or until the connection broke.
  */
 #include "net/rpc.h"
 
