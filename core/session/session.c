@@ -178,6 +178,9 @@ static int memory_new(struct session *s, const struct map_filesystem *fs, int *m
 	h->version = SHM_VERSION;
 	h->slot_count = SHM_SLOT_COUNT;
 	h->shard_count = map->shard_count;
+	h->owner_count = map->bucket_count <= SHM_OWNERS_MAX ? map->bucket_count : 0;
+	for (uint32_t i = 0; i < h->owner_count; i++)
+		h->owners[i] = (uint16_t)map->buckets[i].primary;
 	h->bucket_count = map->bucket_count;
 	h->timeout_ms = map->timeout_ms;
 	h->session = s->id;

@@ -273,7 +273,8 @@ static int mkdir_plan(struct txn *t)
 	rc = meta_getattr(t->s->meta, at->dir, &dir);
 	if (rc < 0)
 		return rc;
-	bucket = (uint32_t)(env_random(t->s->env) & (buckets - 1));
+	/* In turn, from a random start: what is made together lies apart. */
+	bucket = t->s->next_directory++ & (buckets - 1);
 	if (bucket == ino_bucket(at->dir))
 		bucket = (bucket + 1) & (buckets - 1);
 	t->new_dir = (struct attr){

@@ -567,6 +567,7 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	s->send = opt->send;
 	s->ctx = opt->ctx;
 	s->start_us = env_now_us(s->env);
+	s->next_directory = (uint32_t)env_random(s->env);
 	batch_init(&s->batch);
 	list_init(&s->execs);
 	list_init(&s->parked);

@@ -81,6 +81,7 @@ struct shard {
 	bool rerun_chunks;
 	bool rerun_buffers;
 
+	uint32_t next_directory; /* the bucket of the next mkdir */
 	struct open_table *opens;
 	struct list txns;         /* coordinated here */
 	struct list intents;      /* prepared here, in doubt */

@@ -221,12 +221,26 @@ static void side_finish(struct io *io)
 		slot_release(io->c, p->slot);
 }
 
+static bool same_owner(const struct client *c, uint16_t a, uint16_t b)
+{
+	const struct shm_header *h = c->header;
+
+	return a < h->owner_count && b < h->owner_count && a < SHM_OWNERS_MAX &&
+	       b < SHM_OWNERS_MAX && h->owners[a] == h->owners[b];
+}
+
 /* Whether the inode can be expected to answer together with the pieces. */
 static bool side_wanted(const struct io *io, enum data_mode mode)
 {
 	uint64_t end = io->offset + io->size;
 
 	if (mode == DATA_EXTENDED || io->c->shard_count == 1)
+		return false;
+	/* One chunk, and its owner has the inode too: it settles both. */
+	if (io->offset / WFS_CHUNK_SIZE == (end - 1) / WFS_CHUNK_SIZE &&
+		same_owner(io->c, ino_bucket(io->f->ino),
+			chunk_bucket(io->f->ino, io->offset / WFS_CHUNK_SIZE,
+				io->c->bucket_count)))
 		return false;
 	return io->is_write ? end > WFS_CHUNK_SIZE : io->offset >= WFS_CHUNK_SIZE;
 }

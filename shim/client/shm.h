@@ -29,8 +29,9 @@
 #include "net/wire.h"
 
 #define SHM_MAGIC      0x31534657u /* "WFS1" */
-#define SHM_VERSION    1u
+#define SHM_VERSION    2u
 #define SHM_SLOT_COUNT 32u
+#define SHM_OWNERS_MAX 1024u
 
 enum slot_state { SLOT_FREE, SLOT_SUBMITTED, SLOT_DONE, SLOT_ABANDONED };
 
@@ -61,6 +62,10 @@ struct shm_header {
 	_Alignas(64) _Atomic uint64_t submitted; /* one bit a slot */
 	_Alignas(64) _Atomic uint32_t asleep;    /* wfsd waits for the eventfd */
 	_Alignas(64) _Atomic uint32_t cred_generation;
+	/* A hint, as of the attach: the shard that owns each bucket. owner_count is 0 when
+	 * there are too many buckets to list. */
+	uint32_t owner_count;
+	uint16_t owners[SHM_OWNERS_MAX];
 };
 _Static_assert(sizeof(struct shm_header) <= 4096, "header page");
 

@@ -70,7 +70,8 @@ Test(client, walks)
 		{"out/hosts", false, -EXDEV, 0, "/etc/hosts"},
 		{"../x", true, -EXDEV, 0, "//x"},
 		{"..", true, -EXDEV, 0, "/"},
-		{"../wfs/d", true, -EXDEV, 0, "//wfs/d"},
+		{"../wfs/d", true, 0, DIR_INO, ""}, /* out, and in again */
+		{"../wfs2/d", true, -EXDEV, 0, "//wfs2/d"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
