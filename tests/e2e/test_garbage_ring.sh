@@ -16,7 +16,7 @@ for seed in 1 2 3 4 5 6; do
 		    except OSError:
 		        continue
 		s.settimeout(2)
-		s.send(struct.pack("<II64s", 0x31534657, 1, b""))
+		s.send(struct.pack("<II64s", 0x31534657, 2, b""))
 		data, fds, _, _ = socket.recv_fds(s, 64, 4)
 		magic, error, size = struct.unpack_from("<IiQ", data)
 		assert error == 0 and len(fds) == 2, (error, fds)
@@ -34,7 +34,7 @@ for seed in 1 2 3 4 5 6; do
 		        m[slot + 176:slot + 176 + 256] = r.randbytes(256)
 		        m[slot:slot + 4] = struct.pack("<I", 1)
 		        m[slot + 8:slot + 12] = struct.pack("<I", 1)
-		    m[64:128] = r.randbytes(64) if kind == 0 else b"\xff" * 64
+		    m[128:136] = r.randbytes(8) if kind == 0 else b"\xff" * 8  # submitted
 		    try:
 		        os.write(fds[1], struct.pack("<Q", 1))
 		    except OSError:
@@ -43,5 +43,6 @@ for seed in 1 2 3 4 5 6; do
 	END
 done
 [ "$(wfs cat /wfs/f)" = x ] || fail "does not work"
+[ "$(grep -c 'session ended reason' "$WFS_CLUSTER/node0/wfsd.log")" -ge 4 ] || fail "was not noticed"
 expect 0 ctl status
 expect 0 ctl fsck
