@@ -364,6 +364,34 @@ static uint32_t cut_merge_start(const struct cut *cut, uint64_t id)
 	return before->start;
 }
 
+/* Say the change again in terms that the other members understand. */
+static void cut_note(struct cut *cut, uint64_t id, const uint32_t *crcs)
+{
+	uint32_t count = cut->end - cut->block;
+	le32 values[WFS_CHUNK_BLOCKS];
+	uint8_t key[EXTENT_NOTE_SIZE];
+
+	extent_note_encode(&(struct extent_note){
+				   .ino = cut->ch->ino,
+				   .chunk = cut->ch->index,
+				   .id = id,
+				   .block = cut->block,
+				   .block_count = count,
+			   },
+		key);
+	for (uint32_t i = 0; crcs && i < count; i++)
+		values[i] = le32_put(crcs[i]);
+	batch_note(cut->batch, key, sizeof(key), values, crcs ? count * sizeof(le32) : 0);
+}
+
+static bool cut_is_hole(const struct cut *cut)
+{
+	for (uint32_t b = cut->block; b < cut->end && b < cut->ch->cell_count; b++)
+		if (cut->ch->cells[b].id)
+			return false;
+	return true;
+}
+
 static int cut_finish(struct cut *cut, int rc)
 {
 	if (rc == 0)
@@ -397,6 +425,7 @@ int meta_extent_write(struct meta *m, struct batch *batch, uint16_t bucket, ino_
 	rc = chunk_grow(cut.ch, cut.end);
 	if (rc)
 		return rc;
+	cut_note(&cut, id, crcs);
 	start = cut_merge_start(&cut, id);
 	cut_old(&cut, start);
 	cut_sides(&cut);
@@ -420,8 +449,9 @@ int meta_extent_punch(struct meta *m, struct batch *batch, uint16_t bucket, ino_
 	if (block >= WFS_CHUNK_BLOCKS || block_count > WFS_CHUNK_BLOCKS - block)
 		return -EINVAL;
 	rc = chunk_get(m, bucket, ino, chunk, &cut.ch);
-	if (rc)
+	if (rc || cut_is_hole(&cut))
 		return rc;
+	cut_note(&cut, 0, NULL);
 	cut_old(&cut, UINT32_MAX);
 	cut_sides(&cut);
 	for (uint32_t b = block; b < cut.end && b < cut.ch->cell_count; b++)

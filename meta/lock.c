@@ -121,7 +121,8 @@ void meta_unlock(struct meta *m, uint64_t txid)
 		m->unlocked(m->unlocked_ctx);
 }
 
-void meta_unlock_bucket(struct meta *m, uint64_t txid, uint16_t bucket)
+/* txid 0: whosever they are. */
+static void bucket_locks_drop(struct meta *m, uint64_t txid, uint16_t bucket)
 {
 	uint32_t dropped = 0;
 
@@ -131,7 +132,7 @@ void meta_unlock_bucket(struct meta *m, uint64_t txid, uint16_t bucket)
 		while (*link) {
 			struct lock *lock = *link;
 
-			if (lock->txid != txid || ino_bucket(lock->ino) != bucket) {
+			if ((txid && lock->txid != txid) || ino_bucket(lock->ino) != bucket) {
 				link = &lock->next;
 				continue;
 			}
@@ -143,6 +144,17 @@ void meta_unlock_bucket(struct meta *m, uint64_t txid, uint16_t bucket)
 	}
 	if (dropped && m->unlocked)
 		m->unlocked(m->unlocked_ctx);
+}
+
+void meta_unlock_bucket(struct meta *m, uint64_t txid, uint16_t bucket)
+{
+	assert(txid != 0);
+	bucket_locks_drop(m, txid, bucket);
+}
+
+void locks_release_bucket(struct meta *m, uint16_t bucket)
+{
+	bucket_locks_drop(m, 0, bucket);
 }
 
 void meta_on_unlock(struct meta *m, void (*unlocked)(void *ctx), void *ctx)

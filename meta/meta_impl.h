@@ -134,6 +134,7 @@ uint64_t lock_owner(const struct meta *m, ino_id ino);
 /* All or none. -EAGAIN, -ENOMEM. What txid holds already is no conflict. */
 int locks_add(struct meta *m, uint64_t txid, const ino_id *inos, uint32_t count);
 void locks_release(struct meta *m);
+void locks_release_bucket(struct meta *m, uint16_t bucket);
 
 /* --- entry.c --- */
 

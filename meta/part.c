@@ -227,6 +227,8 @@ struct recovery {
 	void (*found)(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
 		const uint16_t *buckets, uint32_t bucket_count);
 	void *ctx;
+	bool one; /* only `bucket` */
+	uint16_t bucket;
 };
 
 static int recover_intent(
@@ -236,7 +238,9 @@ static int recover_intent(
 	struct intent intent;
 	int rc;
 
-	if (!r->m->owns(r->m->ctx, bucket))
+	if (r->one && bucket != r->bucket)
+		return 1; /* past it */
+	if (!r->one && !r->m->owns(r->m->ctx, bucket))
 		return 0;
 	if (txid == 0 || intent_decode(value, value_size, &intent))
 		return meta_damaged("intent", bucket, txid);
@@ -256,7 +260,9 @@ static int recover_decision(
 	struct recovery *r = ctx;
 	uint32_t bucket_count;
 
-	if (!r->m->owns(r->m->ctx, bucket))
+	if (r->one && bucket != r->bucket)
+		return 1; /* past it */
+	if (!r->one && !r->m->owns(r->m->ctx, bucket))
 		return 0;
 	if (txid_bucket(txid) != bucket ||
 		decision_decode(value, value_size, buckets, &bucket_count))
@@ -281,4 +287,23 @@ int meta_recover(struct meta *m,
 		return rc;
 	meta_key_prefix(&from, 0, 'T');
 	return meta_each_key(m, 'T', &from, recover_decision, &r);
+}
+
+int meta_recover_bucket(struct meta *m, uint16_t bucket,
+	void (*found)(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
+		const uint16_t *buckets, uint32_t bucket_count),
+	void *ctx)
+{
+	struct recovery r = {
+		.m = m, .found = found, .ctx = ctx, .one = true, .bucket = bucket};
+	struct meta_key from;
+	int rc;
+
+	meta_key_prefix(&from, bucket, 't');
+	rc = meta_each_key(m, 't', &from, recover_intent, &r);
+	if (rc < 0)
+		return rc;
+	meta_key_prefix(&from, bucket, 'T');
+	rc = meta_each_key(m, 'T', &from, recover_decision, &r);
+	return rc < 0 ? rc : 0;
 }

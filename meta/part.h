@@ -133,6 +133,11 @@ int meta_recover(struct meta *m,
 	void (*found)(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
 		const uint16_t *buckets, uint32_t bucket_count),
 	void *ctx);
+/* The same for one bucket; the locks of others stay. */
+int meta_recover_bucket(struct meta *m, uint16_t bucket,
+	void (*found)(void *ctx, enum txn_role role, uint16_t bucket, uint64_t txid,
+		const uint16_t *buckets, uint32_t bucket_count),
+	void *ctx);
 /* Called when locks were released: parked operations may run again. */
 void meta_on_unlock(struct meta *m, void (*unlocked)(void *ctx), void *ctx);
 

@@ -326,6 +326,33 @@ int extent_decode(const void *bytes, size_t size_bytes, uint32_t block, uint64_t
 	return 0;
 }
 
+void extent_note_encode(const struct extent_note *in, uint8_t key_out[EXTENT_NOTE_SIZE])
+{
+	be64_write(key_out, in->ino);
+	be64_write(key_out + 8, in->chunk);
+	be64_write(key_out + 16, in->id);
+	be32_write(key_out + 24, in->block);
+	be32_write(key_out + 28, in->block_count);
+}
+
+int extent_note_decode(const struct batch_entry *entry, struct extent_note *out)
+{
+	if (entry->type != BATCH_NOTE || entry->key_size != EXTENT_NOTE_SIZE)
+		return -EUCLEAN;
+	*out = (struct extent_note){
+		.ino = be64_read(entry->key),
+		.chunk = be64_read(entry->key + 8),
+		.id = be64_read(entry->key + 16),
+		.block = be32_read(entry->key + 24),
+		.block_count = be32_read(entry->key + 28),
+	};
+	if (out->block_count == 0 || out->block >= WFS_CHUNK_BLOCKS ||
+		out->block_count > WFS_CHUNK_BLOCKS - out->block ||
+		entry->value_size != (out->id ? out->block_count * sizeof(le32) : 0))
+		return -EUCLEAN;
+	return 0;
+}
+
 void chunk_encode(uint32_t generation, struct chunk_value *out)
 {
 	*out = (struct chunk_value){.generation = le32_put(generation)};

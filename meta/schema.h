@@ -116,6 +116,19 @@ struct chunk_value {
 };
 _Static_assert(sizeof(struct chunk_value) == 8, "format");
 
+/*
+ * The NOTE of a record that changes extents (core/kv/batch.h), for the other members of
+ * the bucket: block ids, and so E values, are each store's own. The value is the crcs.
+ */
+#define EXTENT_NOTE_SIZE 32u /* the key: be64 ino, chunk, id; be32 block, block_count */
+struct extent_note {
+	ino_id ino;
+	uint64_t chunk;
+	uint64_t id; /* of the first block, in the store that wrote the record; 0: a hole */
+	uint32_t block;
+	uint32_t block_count;
+};
+
 #define BUCKET_VERSION 1u
 struct bucket_value {
 	le32 version;
@@ -272,6 +285,9 @@ int name_target_decode(const void *bytes, size_t size_bytes, struct name_target 
 void extent_encode(uint64_t id, uint32_t block_count, struct extent_value *out);
 int extent_decode(const void *bytes, size_t size_bytes, uint32_t block, uint64_t *id_out,
 	uint32_t *block_count_out);
+void extent_note_encode(const struct extent_note *in, uint8_t key_out[EXTENT_NOTE_SIZE]);
+/* Also checks that the crcs are there. */
+int extent_note_decode(const struct batch_entry *entry, struct extent_note *out);
 void chunk_encode(uint32_t generation, struct chunk_value *out);
 int chunk_decode(const void *bytes, size_t size_bytes, uint32_t *generation_out);
 void bucket_encode(const struct bucket_header *in, struct bucket_value *out);

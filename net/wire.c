@@ -25,6 +25,7 @@ enum tail {
 	TAIL_NAME,   /* one name */
 	TAIL_KEY,    /* key_size bytes */
 	TAIL_PART,   /* anything, at least a byte */
+	TAIL_OPS,    /* ops_size bytes, unless they come as data */
 	TAIL_WALKED, /* fixed part is wire_walk_reply; its symlink target */
 };
 
@@ -206,6 +207,40 @@ static bool purge_ok(uint16_t op, const uint8_t *fixed)
 	       b.forget <= 1 && b.find <= 1 && is_zero(b.reserved, sizeof(b.reserved));
 }
 
+static bool join_ok(uint16_t op, const uint8_t *fixed)
+{
+	struct wire_join b;
+
+	(void)op;
+	memcpy(&b, fixed, sizeof(b));
+	return le16_get(b.reserved) == 0 && le32_get(b.epoch) != 0;
+}
+
+static bool join_reply_ok(uint16_t op, const uint8_t *fixed)
+{
+	struct wire_join_reply b;
+
+	(void)op;
+	memcpy(&b, fixed, sizeof(b));
+	return le32_get(b.reserved) == 0;
+}
+
+static bool replicate_ok(uint16_t op, const uint8_t *fixed)
+{
+	struct wire_replicate b;
+	uint32_t ops_max;
+
+	(void)op;
+	memcpy(&b, fixed, sizeof(b));
+	ops_max = b.flags & REPLICATE_OPS_IN_DATA ? WIRE_DATA_MAX
+						  : (uint32_t)REPLICATE_BODY_OPS_MAX;
+	return b.kind <= REPLICATE_KIND_MAX && b.flags <= REPLICATE_OPS_IN_DATA &&
+	       le32_get(b.epoch) != 0 && le32_get(b.record_epoch) <= le32_get(b.epoch) &&
+	       le32_get(b.block_count) <= WFS_CHUNK_BLOCKS &&
+	       (!b.flags || le32_get(b.block_count) == 0) &&
+	       le32_get(b.ops_size) <= ops_max;
+}
+
 static bool walked_ok(uint16_t op, const uint8_t *fixed)
 {
 	struct wire_walk_reply b;
@@ -282,6 +317,10 @@ static const struct op_rule op_rules[OP_MAX] = {
 	[OP_RENAME_UNLOCK] = {"rename-unlock", FIXED(wire_txn, txn_ok), NOTHING},
 	[OP_CHUNK_PURGE] = {"chunk-purge", FIXED(wire_purge, purge_ok),
 		FIXED(wire_purge_reply, NULL)},
+	[OP_JOIN] = {"join", FIXED(wire_join, join_ok),
+		FIXED(wire_join_reply, join_reply_ok)},
+	[OP_REPLICATE] = {"replicate",
+		{sizeof(struct wire_replicate), TAIL_OPS, false, replicate_ok}, NOTHING},
 };
 
 static const struct op_rule *op_rule(uint16_t op)
@@ -331,6 +370,7 @@ static bool tail_ok(
 {
 	struct wire_rename rename;
 	struct wire_scan scan;
+	struct wire_replicate replicate;
 	struct wire_walk_reply walked;
 	size_t from_size;
 
@@ -350,6 +390,11 @@ static bool tail_ok(
 		memcpy(&scan, fixed, sizeof(scan));
 		return le16_get(scan.key_size) == rest_size;
 	case TAIL_PART: return rest_size > 0;
+	case TAIL_OPS:
+		memcpy(&replicate, fixed, sizeof(replicate));
+		return rest_size == (replicate.flags & REPLICATE_OPS_IN_DATA
+					    ? 0
+					    : le32_get(replicate.ops_size));
 	case TAIL_WALKED:
 		memcpy(&walked, fixed, sizeof(walked));
 		return le16_get(walked.target_size) == rest_size &&

@@ -113,6 +113,8 @@ enum wire_op {
 				     outcome COMMIT: is it still held? */
 	OP_RENAME_UNLOCK,
 	OP_CHUNK_PURGE,           /* wire_purge -> wire_purge_reply */
+	OP_JOIN,                  /* wire_join -> wire_join_reply; to a shard */
+	OP_REPLICATE,             /* wire_replicate + ops, blocks as data; to a shard */
 	OP_MAX
 };
 
@@ -317,6 +319,45 @@ struct wire_purge {
 struct wire_purge_reply {
 	le64 next; /* find: where to go on; 0: the bucket holds no more */
 };
+
+/*
+ * Between the members of a bucket. The primary of `epoch` opens a stream to each other
+ * member with JOIN, which ends what older primaries may still say; the answer is how far
+ * the member has come. REPLICATE then carries the stream.
+ */
+struct wire_join {
+	le16 bucket;
+	le16 reserved;
+	le32 epoch;
+	le32 stream; /* a new number for every JOIN: messages of older streams are refused */
+};
+struct wire_join_reply {
+	le64 lsn;          /* of its last record */
+	le32 record_epoch; /* in which that was written; 0: what it has is not whole */
+	le32 reserved;
+};
+
+enum wire_replicate_kind {
+	REPLICATE_RECORD, /* record `lsn`; taken after record lsn - 1 */
+	REPLICATE_WIPE,   /* forget all of the bucket; the stream goes on after lsn */
+	REPLICATE_UNIT,   /* a piece of a copy, taken between records lsn and lsn + 1 */
+	REPLICATE_WHOLE,  /* the copy is whole; likewise */
+};
+#define REPLICATE_KIND_MAX REPLICATE_WHOLE
+#define REPLICATE_OPS_IN_DATA 1u
+struct wire_replicate { /* then ops_size bytes of ops (meta/member.c), if not in data */
+	le16 bucket;
+	uint8_t kind;
+	uint8_t flags;
+	le32 epoch;        /* of the stream */
+	le64 lsn;
+	le32 record_epoch; /* of the record, or of the last one */
+	le32 block_count;  /* of 4 KiB, as data */
+	le32 ops_size;
+	le32 stream;
+};
+_Static_assert(sizeof(struct wire_replicate) == 32, "wire replicate");
+#define REPLICATE_BODY_OPS_MAX (WIRE_BODY_MAX - sizeof(struct wire_replicate))
 
 struct wire_shard_stats {
 	le32 node;

@@ -95,6 +95,12 @@ void batch_free_blocks(struct batch *b, uint64_t id, uint32_t count)
 	batch_add(b, BATCH_FREE, key, sizeof(key), &value, sizeof(value));
 }
 
+void batch_note(struct batch *b, const void *key, size_t key_size, const void *value,
+	size_t value_size)
+{
+	batch_add(b, BATCH_NOTE, key, key_size, value, value_size);
+}
+
 void batch_append(struct batch *b, const void *bytes, size_t size_bytes)
 {
 	struct batch_entry entry;
@@ -121,6 +127,7 @@ static bool entry_in_bounds(const struct batch_header *header)
 		return false;
 	switch (header->type) {
 	case BATCH_PUT:
+	case BATCH_NOTE:
 		return value_size <= BATCH_VALUE_MAX;
 	case BATCH_DEL:
 		return value_size == 0;

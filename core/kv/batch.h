@@ -10,6 +10,8 @@
  *   type 1 PUT    key, value
  *   type 2 DEL    key, no value
  *   type 3 FREE   key = be64 block id, value = le32 block count (see core/store/store.h)
+ *   type 4 NOTE   nothing to the index: the other entries said again for whoever reads the
+ *                 record, in terms that hold elsewhere too (meta/schema.h)
  *
  * Bounds: key 1..1024 bytes, value at most 1 MiB, a batch at most BATCH_SIZE_MAX.
  * Memory errors are sticky, as in core/base/buf.h, and so is -E2BIG: a batch would have
@@ -26,7 +28,7 @@
 #define BATCH_VALUE_MAX (1u << 20)
 #define BATCH_SIZE_MAX  (2u << 20)
 
-enum batch_type { BATCH_PUT = 1, BATCH_DEL = 2, BATCH_FREE = 3 };
+enum batch_type { BATCH_PUT = 1, BATCH_DEL = 2, BATCH_FREE = 3, BATCH_NOTE = 4 };
 
 struct batch {
 	struct buf bytes;
@@ -48,6 +50,8 @@ void batch_put(struct batch *b, const void *key, size_t key_size, const void *va
 	size_t value_size);
 void batch_del(struct batch *b, const void *key, size_t key_size);
 void batch_free_blocks(struct batch *b, uint64_t id, uint32_t count);
+void batch_note(struct batch *b, const void *key, size_t key_size, const void *value,
+	size_t value_size);
 /* Add all entries of valid encoded bytes (an intent that is now committed). */
 void batch_append(struct batch *b, const void *bytes, size_t size_bytes);
 

@@ -187,7 +187,7 @@ static void cache_note_batch(struct kv_cache *cache, const void *bytes, size_t s
 	while (batch_next(bytes, size_bytes, &offset, &entry) > 0) {
 		struct cache_entry *e;
 
-		if (entry.type == BATCH_FREE)
+		if (entry.type != BATCH_PUT && entry.type != BATCH_DEL)
 			continue;
 		e = cache_find(cache, hash64(entry.key, entry.key_size, CACHE_SEED),
 			entry.key, entry.key_size);

@@ -23,7 +23,7 @@ struct kv_iter;
 struct kv_ops {
 	/* 0 and the value appended to out; -ENOENT; -EIO, -ENOMEM, -EUCLEAN. */
 	int (*get)(struct kv *kv, const void *key, size_t key_size, struct buf *out);
-	/* Puts and deletes of a batch, atomically; FREE entries are skipped. -EUCLEAN:
+	/* Puts and deletes of a batch, atomically; FREE and NOTE entries are skipped. -EUCLEAN:
 	 * no valid batch. */
 	int (*apply)(struct kv *kv, const void *bytes, size_t size_bytes);
 	int (*iter_open)(struct kv *kv, struct kv_iter **iter_out);

@@ -313,7 +313,7 @@ static int entry_apply(struct node **root, const struct batch_entry *entry,
 	struct item *item;
 	int rc;
 
-	if (entry->type == BATCH_FREE)
+	if (entry->type != BATCH_PUT && entry->type != BATCH_DEL)
 		return 0;
 	if (entry->type == BATCH_DEL)
 		return tree_del(root, entry->key, entry->key_size, size_bytes);

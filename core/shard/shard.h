@@ -16,6 +16,8 @@
 #include "net/rpc.h"
 
 struct shard;
+struct shard_history;
+struct proposal;
 
 struct shard_options {
 	struct env *env;
@@ -26,7 +28,11 @@ struct shard_options {
 	/* Carry a call to the shard that owns call->bucket, which may be this one; done() is
 	 * never called from inside send. */
 	void (*send)(void *ctx, struct rpc_call *call);
+	/* Ask the node's keeper for a change of the map; NULL with one copy only. */
+	int (*propose)(void *ctx, const struct proposal *proposal);
 	void *ctx;
+	/* What store_open replayed (shard_history_note): taken over. NULL: nothing. */
+	struct shard_history *history;
 };
 
 /* Takes up what a crash left: locks, transactions in doubt, purges. Makes the root
@@ -42,6 +48,17 @@ void shard_stop(struct shard *s);
 void shard_abandon(struct shard *s);
 void shard_free(struct shard *s);
 void shard_map_set(struct shard *s, const struct map *map);
+/* Serve as primary of buckets with several copies only before env_now_us is until_us. */
+void shard_lease_set(struct shard *s, uint64_t until_us);
+
+/*
+ * The records that recovery finds, so that members which missed the last of them can have
+ * them: give shard_history_note to the store (store_options.replayed) and the history to
+ * shard_new.
+ */
+struct shard_history *shard_history_new(void); /* NULL: no memory, or not needed */
+void shard_history_free(struct shard_history *h);
+void shard_history_note(void *history, const struct store_replayed *r);
 
 void shard_handle(struct shard *s, struct request *req);
 /* Timers, purges, retries. Returns us until it wants to be called again. */

@@ -15,12 +15,27 @@
 #define WFS_SHARD_IMPL_H
 
 #include "core/shard/shard.h"
+#include "core/cluster/keeper.h"
 #include "meta/meta.h"
 #include "meta/part.h"
 
+struct bucket_state;
 struct open_table;
 struct txn;
 struct purge;
+
+/*
+ * What is answered when it is durable here and the bucket's other members have it: a
+ * record, or (lsn 0) what has only seen records. The shard's queue of these ends in order.
+ */
+struct commit {
+	struct list link;
+	uint16_t bucket;
+	uint64_t lsn;
+	bool durable;
+	int status;
+	void (*done)(struct store_record *r, int status);
+};
 
 struct exec {
 	struct shard *s;
@@ -30,9 +45,13 @@ struct exec {
 	struct list all_link;
 	struct store_record record;
 	struct store_barrier barrier;
+	struct commit commit;
 	int status;
 	uint64_t parked_us;  /* since when; 0: not */
 	uint16_t bucket;     /* whose record it will be: where a walk ended */
+	bool follows;        /* backup.c: a record with these, not the next of our own */
+	uint32_t record_epoch;
+	uint64_t record_lsn;
 	bool begun;          /* store_begin without commit or abort yet */
 	ino_id opened;       /* counted in the open table, unless it fails */
 	struct io *io;       /* data.c */
@@ -54,6 +73,7 @@ struct op_desc {
 	bool node_only;
 	bool root_only;
 	bool whole_shard; /* may be addressed to a shard by its number */
+	bool member;      /* between members of a bucket: no lease needed */
 };
 
 struct shard {
@@ -68,7 +88,17 @@ struct shard {
 
 	struct batch batch; /* scratch of the handler that runs */
 	uint64_t *lsn;      /* per bucket: of its last record */
-	uint64_t *pending;  /* per bucket: store sequence of its last record */
+
+	/* Members (member.h); alone: every bucket has one copy, and none of it is used. */
+	bool alone;
+	struct bucket_state *buckets;
+	struct list commits;
+	uint64_t lease_until_us; /* buckets are served as primary before then only */
+	uint64_t member_us;      /* when member_poll has work again */
+	uint64_t history_bytes;
+	uint64_t history_data_bytes;
+	struct list history;     /* all shipments, oldest first */
+	int (*propose)(void *ctx, const struct proposal *p);
 
 	struct list execs;  /* all */
 	struct list parked; /* on a locked inode */

@@ -52,6 +52,7 @@ struct header_read {
 
 struct recovery {
 	struct store *s;
+	const struct store_options *opt;
 	struct store_refusal *refusal;
 	struct checkpoint_mark mark;
 	bool have_mark;
@@ -424,6 +425,17 @@ static int replay_record(struct recovery *r, const struct record_view *v)
 		if (place_live(s, v->id + i))
 			return -EUCLEAN;
 	s->stats.replayed_records++;
+	if (r->opt->replayed)
+		r->opt->replayed(r->opt->replayed_ctx,
+			&(struct store_replayed){
+				.bucket = v->bucket,
+				.bucket_epoch = v->bucket_epoch,
+				.lsn = v->lsn,
+				.id = v->id,
+				.block_count = v->block_count,
+				.batch = v->bytes,
+				.batch_size_bytes = v->size_bytes,
+			});
 	return record_apply(s, v->id, v->block_count, v->bytes, v->size_bytes);
 }
 
@@ -576,7 +588,8 @@ static int recovery_steps(struct recovery *r, uint8_t *payload)
 	return rc ? rc : checkpoint_sync(s);
 }
 
-int recovery_run(struct store *s, struct store_refusal *refusal)
+int recovery_run(struct store *s, const struct store_options *opt,
+	struct store_refusal *refusal)
 {
 	struct recovery *r = mem_zalloc(sizeof(*r));
 	size_t payload_blocks = s->segment_blocks;
@@ -586,6 +599,7 @@ int recovery_run(struct store *s, struct store_refusal *refusal)
 	if (!r)
 		return -ENOMEM;
 	r->s = s;
+	r->opt = opt;
 	r->refusal = refusal;
 	r->window_physical = STORE_NONE;
 	buf_init(&r->found);

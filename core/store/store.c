@@ -83,7 +83,7 @@ int store_open(struct device *dev, struct kv *kv, struct env *env,
 	rc = super_store(s);
 	if (rc)
 		goto fail;
-	rc = recovery_run(s, refusal_out);
+	rc = recovery_run(s, opt, refusal_out);
 	if (rc)
 		goto fail;
 	s->stats.recovery_us = env_now_us(env) - start_us;

@@ -36,11 +36,24 @@ struct store_identity {
 	uint32_t shard; /* shard index in the node */
 };
 
+struct store_replayed {
+	uint16_t bucket;
+	uint32_t bucket_epoch;
+	uint64_t lsn;
+	uint64_t id;
+	uint32_t block_count;
+	const void *batch;
+	size_t batch_size_bytes;
+};
+
 struct store_options {
 	struct store_identity identity; /* open: must match, else -EXDEV */
 	uint32_t segment_size_bytes; /* format only; a power of two; 0: 64 MiB, less on a
 					small device */
 	bool force;                  /* format only: overwrite a foreign device */
+	/* open: called for every record that is replayed, in order; or NULL. */
+	void (*replayed)(void *ctx, const struct store_replayed *r);
+	void *replayed_ctx;
 };
 
 /* Why a device was refused; text for the operator, one line, no newline. */

@@ -318,7 +318,8 @@ void cleaner_poll(struct store *s);
 uint32_t cleaner_target(const struct store *s);
 
 /* recovery.c */
-int recovery_run(struct store *s, struct store_refusal *refusal);
+int recovery_run(struct store *s, const struct store_options *opt,
+	struct store_refusal *refusal);
 
 /* read.c */
 int read_init(struct store *s);

@@ -1,0 +1,115 @@
+/*
+ * The commit queue: what was committed, in order, until it may be answered.
+ *
+ * A record may be answered when it is durable here and every backup of its bucket has it;
+ * a read when all records before it may. One queue for the shard keeps their order, so a
+ * read needs to know nothing of what it saw. What backups answer to primaries never stands
+ * in it: two shards that are each other's backups would wait for each other.
+ */
+#include "core/shard/member.h"
+
+#include <errno.h>
+
+static bool leased(const struct shard *s)
+{
+	return env_now_us(s->env) < s->lease_until_us;
+}
+
+static bool commit_held_everywhere(const struct shard *s, const struct commit *c)
+{
+	const struct bucket_state *b = &s->buckets[c->bucket];
+
+	if (c->lsn == 0 || (b->role != ROLE_PRIMARY && b->role != ROLE_LEAVING))
+		return true;
+	for (uint32_t i = 0; i < b->stream_count; i++)
+		if (b->streams[i]->backup && b->streams[i]->acked < c->lsn)
+			return false;
+	return true;
+}
+
+void commits_advance(struct shard *s)
+{
+	while (!list_empty(&s->commits)) {
+		struct commit *c = list_first(&s->commits, struct commit, link);
+		struct exec *x = container_of(c, struct exec, commit);
+
+		if (c->status == 0 && (!c->durable || !commit_held_everywhere(s, c)))
+			return;
+		/* A failed record's memory is the store's until it says so. */
+		if (!c->durable)
+			return;
+		list_remove(&c->link);
+		if (c->status == 0 && x->req && !leased(s))
+			c->status = -EREMCHG;
+		c->done(&x->record, c->status);
+	}
+}
+
+static void commit_durable(struct store_record *r, int status)
+{
+	struct exec *x = container_of(r, struct exec, record);
+
+	x->commit.durable = true;
+	if (status)
+		x->commit.status = status;
+	commits_advance(x->s);
+}
+
+void commit_push(struct exec *x, void (*done)(struct store_record *r, int status))
+{
+	struct shard *s = x->s;
+	struct bucket_state *b = &s->buckets[x->bucket];
+
+	x->commit.bucket = x->bucket;
+	x->commit.lsn = x->record.lsn;
+	x->commit.durable = false;
+	x->commit.status = 0;
+	x->commit.done = done;
+	x->record.done = commit_durable;
+	list_push_back(&s->commits, &x->commit.link);
+	for (uint32_t i = 0; i < b->stream_count; i++)
+		stream_pump(b->streams[i]);
+}
+
+/* --- what only waits --- */
+
+static void barrier_ended(struct store_record *r, int status)
+{
+	struct exec *x = container_of(r, struct exec, record);
+
+	exec_finish_now(x, status ? status : x->status);
+}
+
+static void barrier_durable(struct store_barrier *barrier, int status)
+{
+	struct exec *x = container_of(barrier, struct exec, barrier);
+
+	x->commit.durable = true;
+	if (status)
+		x->commit.status = -EIO;
+	commits_advance(x->s);
+}
+
+void commit_barrier(struct exec *x)
+{
+	x->commit.lsn = 0;
+	x->commit.bucket = 0;
+	x->commit.durable = false;
+	x->commit.status = 0;
+	x->commit.done = barrier_ended;
+	list_push_back(&x->s->commits, &x->commit.link);
+	x->barrier.done = barrier_durable;
+	store_barrier(x->s->store, &x->barrier);
+}
+
+void commits_fail(struct shard *s, uint16_t bucket)
+{
+	list_for_each(it, tmp, &s->commits)
+	{
+		struct commit *c = container_of(it, struct commit, link);
+
+		if (c->lsn && c->bucket == bucket && c->status == 0)
+			c->status = -EREMCHG;
+	}
+	commits_advance(s);
+}

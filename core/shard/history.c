@@ -1,0 +1,228 @@
+/*
+ * The last records of every bucket with several members: a backup that was away for a
+ * moment, or a new primary's backups, get what they miss from here. Blocks are kept while
+ * they are fresh, later the store is asked for them (whose crcs tell if they are gone).
+ */
+#include "core/shard/member.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+#define HISTORY_BYTES_MAX (16u << 20)
+#define DATA_BYTES_MAX    (32u << 20)
+#define NOTED_MAX         16384u
+
+/* What recovery found, until there is a shard. */
+struct shard_history {
+	struct list shipments;
+	uint32_t count;
+};
+
+void shipment_release(struct shipment *sh)
+{
+	if (!sh || --sh->refs > 0)
+		return;
+	mem_free(sh->data);
+	mem_free(sh);
+}
+
+static struct shipment *shipment_new(uint16_t bucket, uint32_t epoch, uint64_t lsn,
+	const void *batch, size_t batch_size_bytes)
+{
+	struct shipment *sh = NULL;
+	struct batch ops;
+
+	batch_init(&ops);
+	if (meta_record_say(batch, batch_size_bytes, &ops) == 0)
+		sh = mem_alloc(sizeof(*sh) + ops.bytes.size_bytes);
+	if (sh) {
+		*sh = (struct shipment){.refs = 1,
+			.bucket = bucket,
+			.epoch = epoch,
+			.lsn = lsn,
+			.ops_size = (uint32_t)ops.bytes.size_bytes};
+		if (ops.bytes.size_bytes)
+			memcpy(sh->ops, ops.bytes.data, ops.bytes.size_bytes);
+		list_init(&sh->link);
+		list_init(&sh->all_link);
+	}
+	batch_release(&ops);
+	return sh;
+}
+
+static size_t data_bytes(const struct shipment *sh)
+{
+	return (size_t)sh->block_count * WFS_BLOCK_SIZE;
+}
+
+static void shipment_drop(struct shard *s, struct shipment *sh)
+{
+	list_remove(&sh->link);
+	list_remove(&sh->all_link);
+	s->history_bytes -= sizeof(*sh) + sh->ops_size;
+	if (sh->data)
+		s->history_data_bytes -= data_bytes(sh);
+	shipment_release(sh);
+}
+
+/* Nobody sends it just now, so its blocks need not stay in memory. */
+static void data_trim(struct shard *s)
+{
+	list_for_each(it, tmp, &s->history)
+	{
+		struct shipment *sh = container_of(it, struct shipment, all_link);
+
+		if (s->history_data_bytes <= DATA_BYTES_MAX)
+			return;
+		if (!sh->data || sh->refs > 1)
+			continue;
+		s->history_data_bytes -= data_bytes(sh);
+		mem_free(sh->data);
+		sh->data = NULL;
+	}
+}
+
+static void history_push(struct shard *s, struct shipment *sh)
+{
+	list_push_back(&s->buckets[sh->bucket].history, &sh->link);
+	list_push_back(&s->history, &sh->all_link);
+	s->history_bytes += sizeof(*sh) + sh->ops_size;
+	if (sh->data)
+		s->history_data_bytes += data_bytes(sh);
+	while (s->history_bytes > HISTORY_BYTES_MAX)
+		shipment_drop(s, list_first(&s->history, struct shipment, all_link));
+	if (s->history_data_bytes > DATA_BYTES_MAX)
+		data_trim(s);
+}
+
+void history_forget(struct shard *s, uint16_t bucket)
+{
+	struct list *history = &s->buckets[bucket].history;
+
+	while (!list_empty(history))
+		shipment_drop(s, list_first(history, struct shipment, link));
+}
+
+static uint64_t history_last(const struct bucket_state *b)
+{
+	return list_empty(&b->history)
+		       ? 0
+		       : container_of(b->history.prev, struct shipment, link)->lsn;
+}
+
+void history_add(struct shard *s, uint16_t bucket, uint32_t epoch, uint64_t lsn,
+	const struct store_record *r, const void *batch, size_t batch_size_bytes,
+	bool with_data)
+{
+	struct bucket_state *b = &s->buckets[bucket];
+	struct shipment *sh = shipment_new(bucket, epoch, lsn, batch, batch_size_bytes);
+
+	if (!list_empty(&b->history) && history_last(b) + 1 != lsn)
+		history_forget(s, bucket);
+	if (!sh) {
+		history_forget(s, bucket);
+		return;
+	}
+	sh->id = r->id;
+	sh->block_count = r->block_count;
+	if (sh->block_count && with_data) {
+		sh->data = mem_alloc(data_bytes(sh));
+		if (sh->data)
+			memcpy(sh->data, r->data, data_bytes(sh));
+	}
+	history_push(s, sh);
+}
+
+struct shipment *history_find(struct shard *s, uint16_t bucket, uint64_t lsn)
+{
+	struct list *history = &s->buckets[bucket].history;
+
+	for (struct list *it = history->prev; it != history; it = it->prev) {
+		struct shipment *sh = container_of(it, struct shipment, link);
+
+		if (sh->lsn == lsn)
+			return sh;
+		if (sh->lsn < lsn)
+			break;
+	}
+	return NULL;
+}
+
+/* Whether all records after lsn are there. */
+bool history_reaches(struct shard *s, uint16_t bucket, uint64_t lsn)
+{
+	return lsn == s->lsn[bucket] || history_find(s, bucket, lsn + 1) != NULL;
+}
+
+void history_free_all(struct shard *s)
+{
+	while (!list_empty(&s->history))
+		shipment_drop(s, list_first(&s->history, struct shipment, all_link));
+}
+
+/* --- recovery --- */
+
+struct shard_history *shard_history_new(void)
+{
+	struct shard_history *h = mem_zalloc(sizeof(*h));
+
+	if (h)
+		list_init(&h->shipments);
+	return h;
+}
+
+void shard_history_free(struct shard_history *h)
+{
+	if (!h)
+		return;
+	while (!list_empty(&h->shipments)) {
+		struct shipment *sh = list_first(&h->shipments, struct shipment, all_link);
+
+		list_remove(&sh->all_link);
+		shipment_release(sh);
+	}
+	mem_free(h);
+}
+
+void shard_history_note(void *history, const struct store_replayed *r)
+{
+	struct shard_history *h = history;
+	struct shipment *sh = shipment_new(
+		r->bucket, r->bucket_epoch, r->lsn, r->batch, r->batch_size_bytes);
+
+	if (!sh)
+		return;
+	sh->id = r->id;
+	sh->block_count = r->block_count;
+	list_push_back(&h->shipments, &sh->all_link);
+	if (++h->count > NOTED_MAX) {
+		sh = list_first(&h->shipments, struct shipment, all_link);
+		list_remove(&sh->all_link);
+		shipment_release(sh);
+		h->count--;
+	}
+}
+
+/* Only what leads up to a bucket's last record, without gaps, is of use. */
+void history_take(struct shard *s, struct shard_history *h)
+{
+	while (!list_empty(&h->shipments)) {
+		struct shipment *sh = list_first(&h->shipments, struct shipment, all_link);
+		struct bucket_state *b;
+
+		list_remove(&sh->all_link);
+		if (sh->bucket >= s->map->bucket_count || sh->epoch == 0) {
+			shipment_release(sh);
+			continue;
+		}
+		b = &s->buckets[sh->bucket];
+		if (!list_empty(&b->history) && history_last(b) + 1 != sh->lsn)
+			history_forget(s, sh->bucket);
+		history_push(s, sh);
+	}
+	for (uint32_t i = 0; i < s->map->bucket_count; i++)
+		if (history_last(&s->buckets[i]) != s->lsn[i])
+			history_forget(s, (uint16_t)i);
+}
