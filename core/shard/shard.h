@@ -26,6 +26,8 @@ struct shard_options {
 	/* Carry a call to the shard that owns call->bucket, which may be this one; done() is
 	 * never called from inside send. */
 	void (*send)(void *ctx, struct rpc_call *call);
+	/* How full a shard says it is (shard_fill), 0: not known. NULL: none is. */
+	uint32_t (*fill_of)(void *ctx, uint32_t shard);
 	void *ctx;
 };
 
@@ -46,6 +48,11 @@ void shard_map_set(struct shard *s, const struct map *map);
 void shard_handle(struct shard *s, struct request *req);
 /* Timers, purges, retries. Returns us until it wants to be called again. */
 uint64_t shard_poll(struct shard *s);
+/*
+ * How full it is: data, and 4 KiB an inode, of its device, as a fraction of 2^32. Never 0.
+ * Cheap enough for every turn of the loop.
+ */
+uint32_t shard_fill(struct shard *s);
 /* A session is over: its open files are closed. (Also OP_SESSION_END.) */
 void shard_session_end(struct shard *s, uint64_t session);
 
