@@ -50,6 +50,32 @@ int meta_bucket_stats(struct meta *m, uint16_t bucket, struct bucket_stats *out)
 	return 0;
 }
 
+uint64_t meta_inode_count(struct meta *m)
+{
+	bool all = true;
+
+	if (m->inode_count_known)
+		return m->inode_count;
+	m->inode_count = 0;
+	for (uint32_t b = 0; b < m->bucket_count; b++) {
+		struct bucket_header *header;
+
+		if (!m->owns(m->ctx, (uint16_t)b))
+			continue;
+		if (header_get(m, (uint16_t)b, &header) == 0)
+			m->inode_count += header->inode_count;
+		else
+			all = false;
+	}
+	m->inode_count_known = all;
+	return m->inode_count;
+}
+
+void meta_owner_changed(struct meta *m)
+{
+	m->inode_count_known = false;
+}
+
 struct scan_head {
 	le16 key_size;
 	le16 zero;

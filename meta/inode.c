@@ -105,8 +105,15 @@ void header_put(struct meta *m, struct batch *batch, uint16_t bucket)
 	batch_put(batch, key.bytes, key.size, &value, sizeof(value));
 }
 
+void header_count(struct meta *m, struct bucket_header *header, int64_t delta)
+{
+	header->inode_count += (uint64_t)delta;
+	m->inode_count += (uint64_t)delta;
+}
+
 void meta_batch_dropped(struct meta *m)
 {
+	m->inode_count_known = false;
 	for (uint32_t i = 0; i < m->bucket_count; i++)
 		m->headers[i].loaded = false;
 	chunk_cache_drop_all(m);
@@ -252,7 +259,7 @@ static int work_write(struct work *w)
 		rc = header_get(w->m, w->bucket, &header);
 		if (rc)
 			return rc;
-		header->inode_count += (uint64_t)w->inode_delta;
+		header_count(w->m, header, w->inode_delta);
 		header_put(w->m, w->batch, w->bucket);
 	}
 	return batch_error(w->batch);

@@ -280,6 +280,10 @@ struct bucket_stats {
 	uint64_t data_bytes; /* in extents of this bucket */
 };
 int meta_bucket_stats(struct meta *m, uint16_t bucket, struct bucket_stats *out);
+/* Of all buckets we own, less those whose header cannot be read. A running count: cheap. */
+uint64_t meta_inode_count(struct meta *m);
+/* What `owns` answers has changed. */
+void meta_owner_changed(struct meta *m);
 
 /*
  * The raw keys of a bucket for fsck: entries after `after` (empty: from the start) as

@@ -64,6 +64,8 @@ struct meta {
 	struct work work;
 	struct buf scratch;          /* values read, one at a time */
 	struct header_slot *headers; /* one per bucket */
+	uint64_t inode_count; /* of all we own, if it is known */
+	bool inode_count_known;
 
 	struct lock *locks[LOCK_HEADS];
 	uint32_t lock_count;
@@ -110,6 +112,8 @@ void inode_init(struct inode *in, const struct meta_call *c, const struct inode 
 /* The cached header of a bucket; loads it. Change it only followed by header_put. */
 int header_get(struct meta *m, uint16_t bucket, struct bucket_header **header_out);
 void header_put(struct meta *m, struct batch *batch, uint16_t bucket);
+/* So many inodes more, or less, in a bucket that is ours; before header_put. */
+void header_count(struct meta *m, struct bucket_header *header, int64_t delta);
 
 /* A damaged value: say so once, return -EUCLEAN. */
 int meta_damaged(const char *what, uint16_t bucket, uint64_t number);

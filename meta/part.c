@@ -205,7 +205,7 @@ int meta_resolve(struct meta *m, struct batch *batch, uint16_t bucket, uint64_t 
 	if (commit && intent.inode_delta) {
 		rc = header_get(m, bucket, &header);
 		if (rc == 0) {
-			header->inode_count += (uint64_t)intent.inode_delta;
+			header_count(m, header, (int64_t)intent.inode_delta);
 			header_put(m, batch, bucket);
 		}
 	}

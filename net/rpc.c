@@ -134,6 +134,18 @@ struct peer *rpc_peer(struct rpc *rpc, uint32_t shard)
 	return shard < RPC_PEERS_MAX ? rpc->peers[shard] : NULL;
 }
 
+void rpc_fill_set(struct rpc *rpc, uint32_t fill)
+{
+	rpc->fill = fill;
+}
+
+uint32_t rpc_peer_fill(struct rpc *rpc, uint32_t shard)
+{
+	const struct peer *peer = rpc_peer(rpc, shard);
+
+	return peer ? peer->fill : 0;
+}
+
 int rpc_peer_set(struct rpc *rpc, uint32_t shard, const char *host, uint16_t port)
 {
 	struct sockaddr_in addr;
@@ -184,6 +196,7 @@ void peer_lost(struct rpc *rpc, struct peer *peer)
 	if (peer->is_inserted)
 		fabric_peer_remove(rpc->fabric, peer->fabric);
 	peer->is_inserted = false;
+	peer->fill = 0;
 	quarantine_end(rpc, peer, UINT64_MAX);
 }
 
@@ -333,10 +346,12 @@ static void message_received(struct fabric_op *op, int status, size_t size_bytes
 	peer->retry_us = 0;
 	peer->heard_us = rpc->now_us;
 	quarantine_end(rpc, peer, UINT64_MAX);
-	if (head.kind == WIRE_REPLY)
+	if (head.kind == WIRE_REPLY) {
+		peer->fill = le32_get(head.fill);
 		client_reply(rpc, &head, m);
-	else
+	} else {
 		is_kept = server_request(rpc, &head, m);
+	}
 out:
 	if (!is_kept)
 		message_free(m);

@@ -96,6 +96,10 @@ void rpc_free(struct rpc *rpc);
 
 /* Who shard number `shard` is; may be told again when it moves. -EINVAL: bad address. */
 int rpc_peer_set(struct rpc *rpc, uint32_t shard, const char *host, uint16_t port);
+/* How full this shard is: told in every reply from now on (struct wire_head). */
+void rpc_fill_set(struct rpc *rpc, uint32_t fill);
+/* What that shard told of itself in its last reply; 0: nothing yet, or it is lost. */
+uint32_t rpc_peer_fill(struct rpc *rpc, uint32_t shard);
 /* Send to a shard. map_epoch and bucket_epoch go into the head. */
 void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *call,
 	uint64_t map_epoch, uint32_t bucket_epoch);

@@ -281,6 +281,7 @@ void client_send_failed(struct rpc *rpc, uint64_t id, int status)
 
 void client_peer_dead(struct rpc *rpc, struct peer *peer)
 {
+	peer->fill = 0;
 	list_for_each(it, tmp, &rpc->call_timers)
 	{
 		struct call *call = container_of(it, struct call, link);

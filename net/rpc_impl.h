@@ -63,6 +63,7 @@ struct pool {
 struct peer {
 	struct sockaddr_in addr;
 	uint32_t shard;
+	uint32_t fill; /* as it told; 0: not known */
 	bool is_inserted;
 	fabric_peer fabric;
 	uint32_t send_count; /* in flight */
@@ -126,6 +127,7 @@ struct rpc {
 	struct fabric *fabric;
 	uint64_t now_us; /* at the start of this poll, or of the last entry */
 	struct rpc_stats stats;
+	uint32_t fill; /* ours */
 	struct pool small;
 	struct pool large;
 	struct pool rx;

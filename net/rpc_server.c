@@ -87,6 +87,7 @@ static void reply_send(
 		.body_size = le32_put(r->body_size),
 		.data_size = le32_put(r->data_size),
 		.sender = le32_put(rpc->opt.self),
+		.fill = le32_put(rpc->fill),
 	};
 
 	assert(m);

@@ -69,7 +69,8 @@ struct wire_head {
 	le64 data_addr;
 	le64 data_key;
 	le32 sender;      /* shard number of whoever sends this: where the reply goes */
-	le32 reserved;
+	le32 fill;        /* replies: how full that shard is, a fraction of 2^32; 0: not told.
+			     Requests: 0 */
 };
 _Static_assert(sizeof(struct wire_head) == 112, "wire head");
 

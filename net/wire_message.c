@@ -26,7 +26,7 @@ static bool head_sizes_ok(const struct wire_head *h, size_t size_bytes)
 static bool request_head_ok(const struct wire_head *h)
 {
 	return !(le16_get(h->flags) & ~(HEAD_INLINE | HEAD_TO_SHARD)) &&
-		le32_get(h->status) == 0;
+		le32_get(h->status) == 0 && le32_get(h->fill) == 0;
 }
 
 static bool reply_head_ok(const struct wire_head *h)
@@ -67,8 +67,7 @@ int wire_message_check(const void *bytes, size_t size_bytes, uint64_t cluster,
 		return -EPROTO;
 	if (le64_get(h.cluster) != cluster)
 		return -EXDEV;
-	if (le32_get(h.reserved) != 0 || wire_op_name(le16_get(h.op))[0] == '?' ||
-		!head_sizes_ok(&h, size_bytes))
+	if (wire_op_name(le16_get(h.op))[0] == '?' || !head_sizes_ok(&h, size_bytes))
 		return -EPROTO;
 	if (h.kind == WIRE_REQUEST)
 		return request_head_ok(&h) ? 0 : -EPROTO;

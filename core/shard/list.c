@@ -169,20 +169,6 @@ int op_removexattr(struct exec *x, struct meta_call *c)
 
 /* --- whole shards --- */
 
-static uint64_t inodes_count(struct shard *s)
-{
-	uint64_t total = 0;
-
-	for (uint32_t b = 0; b < s->map->bucket_count; b++) {
-		struct bucket_stats stats;
-
-		if (shard_owns(s, (uint16_t)b) &&
-			meta_bucket_stats(s->meta, (uint16_t)b, &stats) == 0)
-			total += stats.inode_count;
-	}
-	return total;
-}
-
 static void parked_count(struct shard *s, struct wire_shard_stats *out)
 {
 	uint64_t now = env_now_us(s->env), oldest = 0;
@@ -215,7 +201,7 @@ int op_shard_stats(struct exec *x, struct meta_call *c)
 		.size_bytes = le64_put(st.size_bytes),
 		.free_bytes = le64_put(st.free_bytes),
 		.live_bytes = le64_put(st.live_bytes),
-		.inodes = le64_put(inodes_count(s)),
+		.inodes = le64_put(meta_inode_count(s->meta)),
 		.requests = le64_put(s->requests),
 		.read_bytes = le64_put(s->read_bytes),
 		.write_bytes = le64_put(s->write_bytes),

@@ -261,22 +261,20 @@ static int mkdir_plan(struct txn *t)
 	const struct wire_mknod *wm = t->x->req->body;
 	const struct cred *cred = &t->x->req->cred;
 	struct txn_name *at = &t->from;
-	uint32_t buckets = t->s->map->bucket_count, bucket;
+	struct shard *s = t->s;
 	struct step *step;
 	struct attr dir;
+	uint16_t bucket;
 	int rc = entry_learn(t, at, 0);
 
 	if (rc != 0)
 		return rc;
 	if (at->ino)
 		return -EEXIST;
-	rc = meta_getattr(t->s->meta, at->dir, &dir);
+	rc = meta_getattr(s->meta, at->dir, &dir);
 	if (rc < 0)
 		return rc;
-	/* In turn, from a random start: what is made together lies apart. */
-	bucket = t->s->next_directory++ & (buckets - 1);
-	if (bucket == ino_bucket(at->dir))
-		bucket = (bucket + 1) & (buckets - 1);
+	bucket = place_pick(s->place, s->map, ino_bucket(at->dir), s->fill_of, s->ctx);
 	t->new_dir = (struct attr){
 		.mode = S_IFDIR | (le32_get(wm->mode) & 01777) | (dir.mode & S_ISGID),
 		.nlink = 2,
@@ -290,7 +288,7 @@ static int mkdir_plan(struct txn *t)
 		.parent = at->dir,
 	};
 	step_entry(t, STEP_ENTRY_INSERT, at, 0, DT_DIR);
-	step = step_add(t, (uint16_t)bucket, STEP_INODE_NEW_DIR);
+	step = step_add(t, bucket, STEP_INODE_NEW_DIR);
 	step->dir = at->dir;
 	step->dtype = DT_DIR;
 	step->mode = t->new_dir.mode;

@@ -11,6 +11,8 @@
 
 /* How long files stay open that a session held when it ended. */
 #define LINGER_US 5000000u
+/* What an inode counts for in shard_fill: about what it and its name take. */
+#define INODE_FILL_BYTES 4096u
 
 static const struct op_desc ops[OP_MAX] = {
 	[OP_PING] = {.handler = op_ping, .whole_shard = true},
@@ -219,6 +221,7 @@ int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status)
 	if (rc == 0) {
 		s->lsn[bucket] = x->record.lsn;
 		s->pending[bucket] = store_committed_sequence(s->store);
+		s->fill = 0;
 	} else {
 		meta_batch_dropped(s->meta);
 	}
@@ -441,6 +444,24 @@ void shard_session_end(struct shard *s, uint64_t session)
 void shard_map_set(struct shard *s, const struct map *map)
 {
 	s->map = map;
+	meta_owner_changed(s->meta);
+	s->fill = 0;
+}
+
+uint32_t shard_fill(struct shard *s)
+{
+	struct store_stats st;
+	uint64_t used, unit;
+
+	if (s->fill || s->closing)
+		return s->fill;
+	store_stats(s->store, &st);
+	used = st.live_bytes + meta_inode_count(s->meta) * INODE_FILL_BYTES;
+	/* used * 2^32 / size would overflow: 16 bits at a time. */
+	unit = (st.size_bytes >> 16) + 1;
+	used = (used / unit << 16) + (used % unit << 16) / unit;
+	s->fill = used >= UINT32_MAX ? UINT32_MAX : (uint32_t)used + 1;
+	return s->fill;
 }
 
 void shard_process_stats_set(struct shard *s, const struct shard_process_stats *ps)
@@ -536,6 +557,8 @@ static int shard_init(struct shard *s)
 		return -ENOMEM;
 	rc = open_table_new(&s->opens);
 	if (rc == 0)
+		rc = place_new((uint32_t)env_random(s->env), &s->place);
+	if (rc == 0)
 		rc = meta_new(&mo, &s->meta);
 	if (rc == 0)
 		rc = lsn_load(s);
@@ -565,9 +588,9 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	s->map = opt->map;
 	s->number = opt->number;
 	s->send = opt->send;
+	s->fill_of = opt->fill_of;
 	s->ctx = opt->ctx;
 	s->start_us = env_now_us(s->env);
-	s->next_directory = (uint32_t)env_random(s->env);
 	batch_init(&s->batch);
 	list_init(&s->execs);
 	list_init(&s->parked);
@@ -617,6 +640,7 @@ void shard_free(struct shard *s)
 	shard_stop(s);
 	txn_free_all(s);
 	purge_free(s);
+	place_free(s->place);
 	open_table_free(s->opens);
 	meta_free(s->meta);
 	batch_release(&s->batch);

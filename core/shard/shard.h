@@ -30,6 +30,8 @@ struct shard_options {
 	void (*send)(void *ctx, struct rpc_call *call);
 	/* Ask the node's keeper for a change of the map; NULL with one copy only. */
 	int (*propose)(void *ctx, const struct proposal *proposal);
+	/* How full a shard says it is (shard_fill), 0: not known. NULL: none is. */
+	uint32_t (*fill_of)(void *ctx, uint32_t shard);
 	void *ctx;
 	/* What store_open replayed (shard_history_note): taken over. NULL: nothing. */
 	struct shard_history *history;
@@ -63,6 +65,11 @@ void shard_history_note(void *history, const struct store_replayed *r);
 void shard_handle(struct shard *s, struct request *req);
 /* Timers, purges, retries. Returns us until it wants to be called again. */
 uint64_t shard_poll(struct shard *s);
+/*
+ * How full it is: data, and 4 KiB an inode, of its device, as a fraction of 2^32. Never 0.
+ * Cheap enough for every turn of the loop.
+ */
+uint32_t shard_fill(struct shard *s);
 /* A session is over: its open files are closed. (Also OP_SESSION_END.) */
 void shard_session_end(struct shard *s, uint64_t session);
 

@@ -14,6 +14,7 @@
 #ifndef WFS_SHARD_IMPL_H
 #define WFS_SHARD_IMPL_H
 
+#include "core/shard/place.h"
 #include "core/shard/shard.h"
 #include "core/cluster/keeper.h"
 #include "meta/meta.h"
@@ -84,6 +85,7 @@ struct shard {
 	struct meta *meta;
 	uint32_t number;
 	void (*send)(void *ctx, struct rpc_call *call);
+	place_fill_fn *fill_of;
 	void *ctx;
 
 	struct batch batch; /* scratch of the handler that runs */
@@ -111,7 +113,8 @@ struct shard {
 	bool rerun_chunks;
 	bool rerun_buffers;
 
-	uint32_t next_directory; /* the bucket of the next mkdir */
+	struct place *place; /* of new directories */
+	uint32_t fill;       /* 0: to be computed */
 	struct open_table *opens;
 	struct list txns;         /* coordinated here */
 	struct list intents;      /* prepared here, in doubt */

@@ -271,6 +271,7 @@ static int store_and_shard_open(struct reactor *r, const struct reactor_options 
 		.map = r->map,
 		.number = r->number,
 		.send = router_send,
+		.fill_of = router_fill_of,
 		.ctx = &r->router,
 	};
 	struct store_stats st;
@@ -431,6 +432,7 @@ static unsigned turn(struct reactor *r, uint64_t *wait_us)
 		work += session_poll(r->sessions);
 	work += router_poll(&r->router);
 	next = UINT64_MAX;
+	rpc_fill_set(r->rpc, shard_fill(r->shard));
 	work += rpc_poll(r->rpc, &next);
 	*wait_us = next;
 	next = shard_poll(r->shard);

@@ -49,6 +49,13 @@ void router_send(void *ctx, struct rpc_call *call)
 			epoch_of(r, call->flags, call->bucket));
 }
 
+uint32_t router_fill_of(void *ctx, uint32_t shard)
+{
+	struct router *r = ctx;
+
+	return shard == r->self ? shard_fill(r->shard) : rpc_peer_fill(r->rpc, shard);
+}
+
 static void forward_done(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
 {

@@ -23,6 +23,8 @@ struct router {
 void router_init(struct router *r, struct env *env, const struct map *map, uint32_t self);
 /* struct shard_options.send */
 void router_send(void *ctx, struct rpc_call *call);
+/* struct shard_options.fill_of */
+uint32_t router_fill_of(void *ctx, uint32_t shard);
 /* struct session_options.submit */
 void router_submit(void *ctx, struct request *req);
 /* struct session_options.ended */

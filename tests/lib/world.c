@@ -175,6 +175,14 @@ static void shard_send(void *ctx, struct rpc_call *call)
 		message_send(ws->w, ws->number, UINT32_MAX, call);
 }
 
+/* What each shard says of itself, as if there were always a reply just in. */
+static uint32_t shard_fill_of(void *ctx, uint32_t shard)
+{
+	const struct world_shard *ws = &((struct world_shard *)ctx)->w->shards[shard];
+
+	return ws->alive ? shard_fill(ws->shard) : 0;
+}
+
 void world_call_send(struct world *w, struct rpc_call *call)
 {
 	message_send(w, WORLD_CLIENT, target_of(w, call), call);
@@ -313,6 +321,7 @@ int world_start(struct world *w, uint32_t number)
 			.map = w->map,
 			.number = number,
 			.send = shard_send,
+			.fill_of = shard_fill_of,
 			.ctx = ws,
 		};
 		ws->incarnation++;

@@ -407,6 +407,24 @@ static void locks_check(struct image *im)
 			"shard %u: locks are left, seed %llu", i, SEED);
 }
 
+/* The running count of each shard is that of its buckets. */
+static void counts_check(struct world *w)
+{
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		struct meta *meta = w->shards[i].shard->meta;
+		struct bucket_stats stats;
+		uint64_t total = 0;
+
+		for (uint32_t b = 0; b < w->map->bucket_count; b++) {
+			if (w->map->buckets[b].primary != i)
+				continue;
+			cr_assert_eq(meta_bucket_stats(meta, (uint16_t)b, &stats), 0);
+			total += stats.inode_count;
+		}
+		cr_assert_eq(meta_inode_count(meta), total, "shard %u", i);
+	}
+}
+
 void world_check(struct world *w, unsigned allow)
 {
 	struct image image = {.w = w, .allow = allow}, *im = &image;
@@ -425,6 +443,7 @@ void world_check(struct world *w, unsigned allow)
 	extents_check(im);
 	blocks_check(im);
 	locks_check(im);
+	counts_check(w);
 	w->lossy = lossy;
 	free(im->inodes);
 	free(im->names);

@@ -38,6 +38,28 @@ static void to_itself(const char *provider)
 }
 BOTH(to_itself)
 
+static void fills_are_told(const char *provider)
+{
+	struct side a;
+	struct side b;
+
+	side_open(&a, provider, 1);
+	side_open(&b, provider, 2);
+	introduce(&a, &b);
+	rpc_fill_set(b.rpc, 1234567890);
+	cr_assert_eq(rpc_peer_fill(a.rpc, 2), 0);
+	cr_assert_eq(rpc_peer_fill(a.rpc, 3), 0, "nobody");
+	ping(&a, &b, 8);
+	cr_assert_eq(rpc_peer_fill(a.rpc, 2), 1234567890);
+	cr_assert_eq(rpc_peer_fill(b.rpc, 1), 0, "requests tell nothing");
+	rpc_fill_set(b.rpc, 7);
+	ping(&a, &b, 8);
+	cr_assert_eq(rpc_peer_fill(a.rpc, 2), 7);
+	rpc_free(a.rpc);
+	rpc_free(b.rpc);
+}
+BOTH(fills_are_told)
+
 static void many_at_once(const char *provider)
 {
 	enum { COUNT = 1000 };

@@ -108,9 +108,30 @@ Test(wire, head_rules)
 	cr_assert_eq(WITH(data_size, le32_put(WIRE_DATA_MAX + 1)), -EPROTO);
 	cr_assert_eq(WITH(data_max, le32_put(WIRE_DATA_MAX)), 0);
 	cr_assert_eq(WITH(data_max, le32_put(WIRE_DATA_MAX + 1)), -EPROTO);
-	cr_assert_eq(WITH(reserved, le32_put(1)), -EPROTO);
+	cr_assert_eq(WITH(fill, le32_put(1)), -EPROTO);
 	/* As a reply it has too much: groups, room for data. */
 	cr_assert_eq(WITH(kind, WIRE_REPLY), -EPROTO);
+}
+
+Test(wire, a_reply_tells_a_fill)
+{
+	struct wire_head h = {
+		.magic = le32_put(WIRE_MAGIC),
+		.version = WIRE_VERSION,
+		.kind = WIRE_REPLY,
+		.op = le16_put(OP_PING),
+		.cluster = le64_put(CLUSTER),
+		.sender = le32_put(12),
+		.fill = le32_put(0x80000000u),
+	};
+
+	memcpy(message, &h, sizeof(h));
+	wire_message_seal(message, sizeof(h));
+	cr_assert_eq(check(sizeof(h)), 0);
+	h.status = le32_put(EIO);
+	memcpy(message, &h, sizeof(h));
+	wire_message_seal(message, sizeof(h));
+	cr_assert_eq(check(sizeof(h)), 0);
 }
 
 Test(wire, every_flipped_bit_is_noticed)
