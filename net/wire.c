@@ -137,7 +137,8 @@ static bool io_reply_ok(uint16_t op, const uint8_t *fixed)
 	struct wire_io_reply b;
 
 	memcpy(&b, fixed, sizeof(b));
-	if ((le32_get(b.flags) & ~WIRE_IO_INODE_DONE) || le32_get(b.reserved) != 0)
+	if ((le32_get(b.flags) & ~(WIRE_IO_INODE_DONE | WIRE_IO_HOLE)) ||
+		le32_get(b.reserved) != 0)
 		return false;
 	return (op != OP_READ && op != OP_WRITE) || le32_get(b.length) <= WIRE_DATA_MAX;
 }
@@ -248,8 +249,8 @@ static bool walked_ok(uint16_t op, const uint8_t *fixed)
 	(void)op;
 	memcpy(&b, fixed, sizeof(b));
 	return b.end <= WIRE_WALK_END_MAX &&
-	       b.flags <=
-		       (WIRE_WALK_MUST_BE_DIR | WIRE_WALK_HAS_ATTR | WIRE_WALK_CREATED) &&
+	       b.flags <= (WIRE_WALK_MUST_BE_DIR | WIRE_WALK_HAS_ATTR | WIRE_WALK_CREATED |
+				  WIRE_WALK_PURGING) &&
 	       le32_get(b.consumed) <= WFS_PATH_MAX &&
 	       le32_get(b.name_at) <= WFS_PATH_MAX &&
 	       le32_get(b.name_size) <= WFS_PATH_MAX - le32_get(b.name_at);

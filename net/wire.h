@@ -150,6 +150,9 @@ _Static_assert(sizeof(struct wire_attr) == 104, "wire attr");
  * operation was carried out, and its results are there, only if end is WALK_DONE
  * (meta/meta.h, enum walk_end). Otherwise the caller goes on from (ino, consumed).
  * Extra bytes (target, xattr name) follow the path.
+ *
+ * A WALK of an inode that is being cut waits for that; EINPROGRESS: it takes long, but goes
+ * on, so ask again.
  */
 struct wire_path {
 	le64 start;
@@ -167,6 +170,8 @@ struct wire_walk {
 #define WIRE_WALK_MUST_BE_DIR 1u
 #define WIRE_WALK_HAS_ATTR    2u
 #define WIRE_WALK_CREATED     4u
+#define WIRE_WALK_PURGING     8u /* the file was cut, its chunks not yet: that is when a
+				    getattr of it is answered */
 struct wire_walk_reply { /* then target_size bytes of symlink target */
 	uint8_t end;
 	uint8_t flags;
@@ -256,7 +261,16 @@ struct wire_dirent {
 };
 _Static_assert(sizeof(struct wire_dirent) == 128, "wire dirent");
 
-/* offset and length in bytes; a READ or WRITE stays within one chunk. */
+/*
+ * offset and length in bytes; a READ or WRITE stays within one chunk. generation: of the
+ * file, as its inode's owner told it; ESTALE: the chunk was cut under a newer one, or (WRITE)
+ * the file was. UINT32_MAX is never refused.
+ *
+ * Who has learned a generation and a size together may read below that size and believe
+ * what comes without asking the inode, in chunks below WIRE_CHUNKS_NAMED: if the file had
+ * been cut there, the chunk would know. Of chunks further on a cut may pass over holes.
+ */
+#define WIRE_CHUNKS_NAMED(bucket_count) (16ull * (bucket_count))
 struct wire_io {
 	le64 ino;
 	le64 offset; /* EXTEND: the end of the write */
@@ -268,6 +282,8 @@ struct wire_io {
 #define WIRE_IO_APPEND 1u /* WRITE to chunk 0 of a file: at its end, wherever that is;
 			     -EFBIG when it would leave chunk 0: use OP_APPEND */
 #define WIRE_IO_INODE_DONE 1u /* reply: size was respected (READ), extended (WRITE) */
+#define WIRE_IO_HOLE 2u /* reply to READ, without INODE_DONE: nothing is stored there, and
+			   perhaps the file is gone */
 struct wire_io_reply {
 	le64 offset; /* APPEND: where the data goes or went */
 	le64 size;   /* of the file, if INODE_DONE */

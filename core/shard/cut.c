@@ -72,7 +72,8 @@ static bool cut_begin(struct exec *x, bool deletes)
 /*
  * The new generation is not told before the purge is done: a write that bears it may
  * reach a chunk before the purge does, and would be purged. With the old one it is
- * refused there or here, and its writer asks again, which waits for the purge.
+ * refused there or here, and its writer asks again, which waits for the purge. So does
+ * whoever cut the file: until then the chunks tell readers of what was before.
  */
 void cut_reply(struct exec *x, const struct attr *attr, bool purging)
 {
@@ -80,7 +81,7 @@ void cut_reply(struct exec *x, const struct attr *attr, bool purging)
 
 	if (purging)
 		told.generation--;
-	path_reply(x, &told, 0);
+	path_reply(x, &told, purging ? WIRE_WALK_PURGING : 0);
 }
 
 static void setattr_ready(struct exec *x)

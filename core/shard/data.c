@@ -8,6 +8,9 @@
  *   *_start -> chunk busy? wait
  *           -> edge_load for each edge -> io_ready -> commit function -> record
  *
+ * A read of a chunk whose inode is elsewhere says what the chunk holds under the caller's
+ * generation, and how long the file is the caller must know (net/wire.h, struct wire_io).
+ *
  * A read maps the blocks to extents, reads each, lets the store verify every block, and
  * copies to the caller last: memory shared with a program is never trusted to stay as
  * it is.
@@ -179,20 +182,19 @@ void edges_load(struct exec *x, bool head, bool tail, void (*ready)(struct exec 
 
 /* --- READ --- */
 
-static void read_map(struct exec *x);
-
 static void read_reply(struct exec *x)
 {
 	struct io *io = x->io;
 	struct wire_io_reply *reply = x->req->reply;
 	uint32_t length = io->end - io->begin;
+	uint32_t hole = io->hole ? WIRE_IO_HOLE : 0;
 
 	if (length > 0)
 		memcpy(x->req->reply_data, io->buffer + io->begin % WFS_BLOCK_SIZE, length);
 	*reply = (struct wire_io_reply){
 		.size = le64_put(io->size_bytes),
 		.length = le32_put(length),
-		.flags = le32_put(inode_here(x) ? WIRE_IO_INODE_DONE : 0),
+		.flags = le32_put(inode_here(x) ? WIRE_IO_INODE_DONE : hole),
 		.generation = le32_put(io->generation),
 	};
 	x->req->reply_size = sizeof(*reply);
@@ -218,10 +220,9 @@ static void read_part_done(struct store_read *r, int status)
 	if (!io->error) {
 		io->ready(x);
 	} else if ((io->error == -ESTALE || io->error == -EUCLEAN) && io->tries < 3) {
-		/* Overwritten and reused while we read, perhaps: look again. */
+		/* Overwritten or cut, and reused while we read, perhaps: look again. */
 		io->tries++;
-		io->error = 0;
-		read_map(x);
+		exec_start(x);
 	} else {
 		exec_finish(x, io->error == -ENOMEM ? -ENOMEM : -EIO);
 	}
@@ -242,6 +243,7 @@ static void read_map(struct exec *x)
 		return;
 	}
 	io->pending = 1;
+	io->hole = true;
 	for (uint32_t i = 0, n = 0; i < map->count; i++) {
 		const struct extent *e = &map->extents[i];
 		uint8_t *at = io->buffer + (size_t)(e->block - first) * WFS_BLOCK_SIZE;
@@ -250,6 +252,7 @@ static void read_map(struct exec *x)
 			memset(at, 0, (size_t)e->block_count * WFS_BLOCK_SIZE);
 			continue;
 		}
+		io->hole = false;
 		map->reads[n] = (struct store_read){
 			.id = e->id,
 			.block_count = e->block_count,
@@ -295,7 +298,8 @@ static int read_clamp(struct exec *x)
 	if (io->end - io->begin > x->req->reply_data_max)
 		return -EINVAL;
 	if (!inode_here(x))
-		return 0;
+		return meta_chunk_check(x->s->meta, x->req->bucket, io->ino, io->chunk,
+			io->generation);
 	rc = meta_getattr(x->s->meta, io->ino, &attr);
 	if (rc < 0)
 		return rc;

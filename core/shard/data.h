@@ -29,6 +29,7 @@ struct io {
 	uint32_t generation;
 	bool owner;  /* in s->chunks */
 	bool append;
+	bool hole;   /* READ: no block of it is stored */
 	int error;
 	unsigned pending;
 	unsigned tries;

@@ -4,6 +4,10 @@
  * One job at a time, a bounded number of chunks in flight; after a failure (a node is
  * down) the job is tried again later. No chunk is touched before the job is durable: a
  * crash would bring the file back without it.
+ *
+ * A truncate marks the chunks with its generation, those without data too, so that they
+ * refuse readers who know the file from before. Only of huge files those beyond the first
+ * WIRE_CHUNKS_NAMED are found by asking every bucket for what it holds.
  */
 #include "core/shard/shard_impl.h"
 
@@ -32,10 +36,12 @@ struct purge {
 	uint64_t retry_us;
 	ino_id after;     /* jobs at or before it were tried in this round */
 	bool round_failed;
+	uint64_t moved_us;  /* when a chunk was purged last, */
+	uint64_t failed_us; /* or could not be */
 	struct purge_job job;
 	struct store_barrier barrier;
 	uint64_t next_chunk;
-	bool by_bucket; /* too many chunks to name each: ask every bucket for its own */
+	bool by_bucket; /* too many chunks to name each: then ask buckets for the others */
 	uint32_t next_bucket;
 	unsigned in_flight;
 	struct purge_call calls[PURGE_IN_FLIGHT];
@@ -143,8 +149,12 @@ static void chunk_purged(struct rpc_call *call, int status, const void *reply,
 	pc->busy = false;
 	p->in_flight--;
 	pc->from = status == 0 && reply_size == sizeof(*pr) ? le64_get(pr->next) : 0;
-	if (status < 0)
+	if (status < 0) {
 		p->failed = true;
+		p->failed_us = env_now_us(p->s->env);
+	} else {
+		p->moved_us = env_now_us(p->s->env);
+	}
 	purge_step(p);
 }
 
@@ -189,7 +199,7 @@ static void purge_send_next(struct purge *p, struct purge_call *pc)
 		purge_send(p, pc, chunk_bucket(p->job.ino, chunk, buckets), chunk, false);
 	} else if (p->by_bucket && p->next_bucket < buckets) {
 		pc->bucket = p->next_bucket++;
-		purge_send(p, pc, (uint16_t)pc->bucket, p->job.first_chunk + 1, true);
+		purge_send(p, pc, (uint16_t)pc->bucket, p->job.end_chunk, true);
 	}
 }
 
@@ -212,10 +222,15 @@ static void job_durable(struct store_barrier *b, int status)
 		purge_step(p);
 }
 
+bool purge_moves(const struct shard *s, uint64_t since_us, uint64_t recent_us)
+{
+	return s->purge->moved_us >= recent_us && s->purge->failed_us < since_us;
+}
+
 void purge_poll(struct shard *s, uint64_t *next_us)
 {
 	struct purge *p = s->purge;
-	uint64_t now;
+	uint64_t now, named;
 	int rc;
 
 	if (p->active || (!p->wanted && !p->round_failed))
@@ -248,9 +263,11 @@ void purge_poll(struct shard *s, uint64_t *next_us)
 	p->failed = false;
 	p->next_chunk = p->job.first_chunk;
 	p->next_bucket = 0;
-	p->by_bucket = p->job.end_chunk - p->job.first_chunk > 4ull * s->map->bucket_count;
+	named = WIRE_CHUNKS_NAMED(s->map->bucket_count);
+	p->by_bucket = p->job.end_chunk - p->job.first_chunk > named;
 	if (p->by_bucket)
-		p->job.end_chunk = p->job.first_chunk + 1;
+		p->job.end_chunk =
+			p->job.first_chunk < named ? named : p->job.first_chunk + 1;
 	for (unsigned i = 0; i < PURGE_IN_FLIGHT; i++)
 		p->calls[i].from = 0;
 	*next_us = 0;

@@ -375,6 +375,20 @@ static void queue_rerun(struct list *queue)
 	}
 }
 
+/*
+ * Only the purge of a long file keeps a getattr waiting. As long as that goes on, whoever
+ * asks is told to ask again, well before he gives up.
+ */
+static bool parked_for_purge(const struct exec *x, uint64_t now)
+{
+	const struct wire_path *wp = x->req->body;
+	uint64_t quarter_us = (x->req->deadline_us - x->parked_us) / 4;
+
+	return x->req->op == OP_WALK && wp->mode == WIRE_NOFOLLOW &&
+	       le16_get(wp->path_size) == 0 && now >= x->parked_us + 3 * quarter_us &&
+	       purge_moves(x->s, x->parked_us, now - quarter_us);
+}
+
 static void parked_expire(struct shard *s)
 {
 	uint64_t now = env_now_us(s->env);
@@ -385,6 +399,8 @@ static void parked_expire(struct shard *s)
 
 		if (x->req && x->req->deadline_us <= now)
 			exec_finish_now(x, -ETIMEDOUT);
+		else if (x->req && parked_for_purge(x, now))
+			exec_finish_now(x, -EINPROGRESS);
 	}
 }
 

@@ -242,5 +242,7 @@ int purge_new(struct shard *s);
 void purge_free(struct shard *s);
 void purge_kick(struct shard *s); /* there may be a job */
 void purge_poll(struct shard *s, uint64_t *next_us);
+/* Chunks were purged since recent_us, and all has gone well since since_us. */
+bool purge_moves(const struct shard *s, uint64_t since_us, uint64_t recent_us);
 
 #endif

@@ -122,15 +122,23 @@ int client_removexattr(struct client *c, struct where *w, bool follow, const cha
 /* --- open files --------------------------------------------------------------------- */
 
 /*
- * An open file as this process knows it; the caller keeps it, one per open(2). Fields
- * are hints that the library refreshes; sharing one between threads is fine.
+ * An open file as this process knows it; the caller keeps it, one per open(2). The library
+ * refreshes it; sharing one between threads is fine. To be copied by client_file_copy.
+ *
+ * known: a size that the file has or had in a generation, and the low bits of that: they
+ * are believed only together. Too small a size is harmless, and so is an old pair.
  */
 struct client_file {
 	ino_id ino;
 	_Atomic uint32_t generation;
 	uint32_t mode; /* st_mode at open */
-	_Atomic uint64_t size_hint; /* 0 is fine */
+	_Atomic uint64_t known; /* size << CLIENT_KNOWN_BITS | generation; 0 is fine */
 };
+#define CLIENT_KNOWN_BITS 20
+
+void client_file_copy(struct client_file *to, const struct client_file *from);
+/* The inode's owner said so. */
+void client_file_learn(struct client_file *f, uint32_t generation, uint64_t size_bytes);
 
 /* flags: as open(2); mode: umask applied. */
 int client_open(struct client *c, struct where *w, int flags, uint32_t mode,

@@ -8,11 +8,19 @@
  * call, goes along with the pieces: a getattr for a read, OP_EXTEND with the end of the
  * whole range for a write. What is not settled at the end is asked for then.
  *
+ * A read below the size that the file is known to have needs no side call, so that one hot
+ * file's readers do not all ask one node. Its pieces carry the generation of which that
+ * size is known: there the file has only grown since, and a truncate has marked every
+ * chunk that it cut before it returned to its caller; such a chunk answers -ESTALE. Only
+ * where a piece is all hole the inode is asked afterwards, for the file may be gone; and
+ * always beyond WIRE_CHUNKS_NAMED, where holes are not marked.
+ *
  * A read returns zeros for holes, and never more than the smallest size that any of its
  * answers knew of: then its bytes were all there at one moment.
  *
- * Writes carry the generation of the file; after a truncate an old one is refused with
- * -ESTALE, and the whole write is done again under the new. A write that fails in the
+ * All carry the generation of the file; after a truncate an old one is refused with
+ * -ESTALE, and the whole is done again under the new. A read that is overtaken again and
+ * again in the end takes what comes, with the size of that time. A write that fails in the
  * middle returns what was written before the first failure; pieces after it may have been
  * written all the same, and the size may cover them.
  *
@@ -54,6 +62,8 @@ struct io {
 	/* What is known. */
 	int error;          /* of the first piece that failed, or of the side call */
 	uint64_t good_end;  /* all before it succeeded */
+	uint64_t known;     /* reads: the file was at least so long in this generation */
+	bool hole;          /* reads: of some piece nothing is stored */
 	bool size_known;
 	uint64_t file_size; /* reads */
 	uint64_t extended;  /* writes: the inode knows of this end */
@@ -114,8 +124,7 @@ static void inode_done(struct io *io, const struct wire_io_reply *reply, uint64_
 {
 	if (!(le32_get(reply->flags) & WIRE_IO_INODE_DONE))
 		return;
-	atomic_store(&io->f->generation, le32_get(reply->generation));
-	atomic_store(&io->f->size_hint, le64_get(reply->size));
+	client_file_learn(io->f, le32_get(reply->generation), le64_get(reply->size));
 	if (!io->is_write)
 		size_learn(io, le64_get(reply->size));
 	else if (end > io->extended)
@@ -153,6 +162,8 @@ static void piece_finish(struct io *io)
 		if (!io->is_write) {
 			piece_take(io, p, length);
 			length = p->length;
+			if (le32_get(reply.flags) & WIRE_IO_HOLE)
+				io->hole = true;
 		}
 		inode_done(io, &reply, p->offset + length);
 		io->good_end = p->offset + length;
@@ -195,22 +206,37 @@ static int side_start(struct io *io)
 	}
 }
 
+static int side_attr(struct io *io)
+{
+	struct wire_walk_reply reply;
+
+	memcpy(&reply, io->c->scratch[io->side.slot].reply, sizeof(reply));
+	if (reply.end != WIRE_DONE || !(reply.flags & WIRE_WALK_HAS_ATTR))
+		return -EPROTO;
+	client_file_learn(
+		io->f, le32_get(reply.attr.generation), le64_get(reply.attr.size));
+	size_learn(io, le64_get(reply.attr.size));
+	return 0;
+}
+
 static void side_finish(struct io *io)
 {
 	struct piece *p = &io->side;
-	struct wire_walk_reply reply;
 	bool lost;
 	int rc = slot_wait(io->c, p->slot, &p->call, &lost);
 
 	io->side_busy = false;
 	if (!rc && io->is_write) {
+		struct wire_io_reply reply;
+
+		memcpy(&reply, io->c->scratch[p->slot].reply, sizeof(reply));
+		inode_done(io, &reply, io->offset + io->size);
 		io->extended = io->offset + io->size;
 	} else if (!rc) {
-		memcpy(&reply, io->c->scratch[p->slot].reply, sizeof(reply));
-		if (reply.end == WIRE_DONE && (reply.flags & WIRE_WALK_HAS_ATTR))
-			size_learn(io, le64_get(reply.attr.size));
-		else
-			rc = -EPROTO;
+		rc = side_attr(io);
+	} else if (rc == -EINPROGRESS) {
+		/* A long cut is under way: refresh waits for it. */
+		rc = -ESTALE;
 	}
 	/* A write whose end the inode does not know of has not happened. */
 	if (rc && (io->error == 0 || rc == -ESTALE))
@@ -229,12 +255,21 @@ static bool same_owner(const struct client *c, uint16_t a, uint16_t b)
 	       b < SHM_OWNERS_MAX && h->owners[a] == h->owners[b];
 }
 
-/* Whether the inode can be expected to answer together with the pieces. */
+/* Reads: whether the pieces themselves tell if the file is no longer as long as known. */
+static bool size_proved(const struct io *io)
+{
+	uint64_t end = io->offset + io->size;
+
+	return !io->is_write && end <= io->known && !io->hole &&
+	       end <= WIRE_CHUNKS_NAMED(io->c->bucket_count) * WFS_CHUNK_SIZE;
+}
+
+/* Whether the inode has to be asked, and not by one of the pieces. */
 static bool side_wanted(const struct io *io, enum data_mode mode)
 {
 	uint64_t end = io->offset + io->size;
 
-	if (mode == DATA_EXTENDED || io->c->shard_count == 1)
+	if (mode == DATA_EXTENDED || io->c->shard_count == 1 || size_proved(io))
 		return false;
 	/* One chunk, and its owner has the inode too: it settles both. */
 	if (io->offset / WFS_CHUNK_SIZE == (end - 1) / WFS_CHUNK_SIZE &&
@@ -280,8 +315,11 @@ static void io_run(struct io *io, enum data_mode mode)
 		if (io->extended >= io->good_end)
 			return;
 		io->size = (size_t)(io->good_end - io->offset);
-	} else if (io->size_known || io->error) {
-		return;
+	} else {
+		if (!io->size_known && size_proved(io))
+			size_learn(io, io->known);
+		if (io->size_known || io->error)
+			return;
 	}
 	rc = side_start(io);
 	if (rc)
@@ -296,11 +334,9 @@ static int refresh(struct io *io)
 	struct client_attr attr;
 	int rc = client_getattr(io->c, io->f->ino, &attr);
 
-	if (rc)
-		return rc;
-	atomic_store(&io->f->generation, attr.generation);
-	atomic_store(&io->f->size_hint, attr.size_bytes);
-	return 0;
+	if (!rc)
+		client_file_learn(io->f, attr.generation, attr.size_bytes);
+	return rc;
 }
 
 ssize_t data_write(struct client *c, struct client_file *f, const void *data, size_t size,
@@ -349,9 +385,15 @@ ssize_t client_read(struct client *c, struct client_file *f, void *data, size_t 
 	if (size > WFS_FILE_SIZE_MAX - offset)
 		size = (size_t)(WFS_FILE_SIZE_MAX - offset);
 	for (int i = 0; i < RETRIES; i++) {
-		struct io io = {.c = c, .f = f, .in = data, .offset = offset, .size = size,
-			.generation = atomic_load(&f->generation)};
+		struct io io = {
+			.c = c, .f = f, .in = data, .offset = offset, .size = size};
 		uint64_t end;
+
+		io.known = file_known(f, &io.generation);
+		if (i >= RETRIES / 2) {
+			io.known = 0;
+			io.generation = UINT32_MAX;
+		}
 
 		io_run(&io, DATA_PLAIN);
 		if (io.error == -ESTALE) {

@@ -13,4 +13,7 @@ enum data_mode {
 ssize_t data_write(struct client *c, struct client_file *f, const void *data, size_t size,
 	uint64_t offset, enum data_mode mode);
 
+/* The size that the file had at least in the generation told with it. */
+uint64_t file_known(const struct client_file *f, uint32_t *generation_out);
+
 #endif

@@ -13,6 +13,59 @@
 #define APPEND_MAX (1u << 30)
 #define RETRIES    8
 
+/* --- what is known of a file --------------------------------------------------------- */
+
+#define KNOWN_MASK ((1u << CLIENT_KNOWN_BITS) - 1)
+#define KNOWN_MAX  (((uint64_t)1 << (64 - CLIENT_KNOWN_BITS)) - 1)
+
+void client_file_copy(struct client_file *to, const struct client_file *from)
+{
+	to->ino = from->ino;
+	to->mode = from->mode;
+	atomic_store(&to->generation, atomic_load(&from->generation));
+	atomic_store(&to->known, atomic_load(&from->known));
+}
+
+static bool is_newer(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) > 0;
+}
+
+/*
+ * In one generation a file only grows: of two sizes the larger is right. The two stores
+ * may mix with those of other threads: then the bits do not fit the generation, and no
+ * size is known until the next answer.
+ */
+void client_file_learn(struct client_file *f, uint32_t generation, uint64_t size_bytes)
+{
+	uint64_t size = size_bytes < KNOWN_MAX ? size_bytes : KNOWN_MAX;
+	uint64_t known = atomic_load(&f->known);
+	uint32_t now = atomic_load(&f->generation);
+	uint64_t word = size << CLIENT_KNOWN_BITS | (generation & KNOWN_MASK);
+
+	if (is_newer(now, generation))
+		return;
+	while ((known & KNOWN_MASK) != (generation & KNOWN_MASK) || known < word)
+		if (atomic_compare_exchange_weak(&f->known, &known, word))
+			break;
+	while (is_newer(generation, now))
+		if (atomic_compare_exchange_weak(&f->generation, &now, generation))
+			break;
+}
+
+uint64_t file_known(const struct client_file *f, uint32_t *generation_out)
+{
+	uint32_t generation = atomic_load(&f->generation);
+	uint64_t known = atomic_load(&f->known);
+
+	*generation_out = generation;
+	if ((known & KNOWN_MASK) != (generation & KNOWN_MASK))
+		return 0;
+	return known >> CLIENT_KNOWN_BITS;
+}
+
+/* --- opening ------------------------------------------------------------------------- */
+
 static int open_run(struct client *c, struct where *w, int flags, uint32_t mode,
 	struct client_attr *attr_out)
 {
@@ -34,18 +87,22 @@ static int open_run(struct client *c, struct where *w, int flags, uint32_t mode,
 	if (!(pc.reply.flags & WIRE_WALK_HAS_ATTR))
 		return -EPROTO;
 	client_attr_get(&pc.reply.attr, attr_out);
-	return 0;
+	return client_cut_wait(c, &pc, attr_out);
 }
 
 int client_open(struct client *c, struct where *w, int flags, uint32_t mode,
 	struct client_file *file_out, struct client_attr *attr_out)
 {
-	struct client_attr attr;
+	struct client_attr attr = {0};
 	int rc;
 
 	if (flags & O_PATH)
 		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
 	rc = open_run(c, w, flags, mode, &attr);
+	if (rc && attr.ino && !(flags & O_PATH)) {
+		/* It was opened all the same. */
+		client_close(c, &(struct client_file){.ino = attr.ino, .mode = attr.mode});
+	}
 	if (rc)
 		return rc;
 	/* The server knows this for names; for the root there was none. */
@@ -53,8 +110,9 @@ int client_open(struct client *c, struct where *w, int flags, uint32_t mode,
 		return -EISDIR;
 	file_out->ino = attr.ino;
 	file_out->mode = attr.mode;
+	atomic_store(&file_out->known, 0);
 	atomic_store(&file_out->generation, attr.generation);
-	atomic_store(&file_out->size_hint, attr.size_bytes);
+	client_file_learn(file_out, attr.generation, attr.size_bytes);
 	if (attr_out)
 		*attr_out = attr;
 	return 0;
@@ -137,7 +195,8 @@ static ssize_t append_small(struct client *c, struct client_file *f, const void 
 	if (le32_get(reply.length) > size)
 		return -EPROTO;
 	*end_out = le64_get(reply.offset) + le32_get(reply.length);
-	atomic_store(&f->size_hint, *end_out);
+	if (le32_get(reply.flags) & WIRE_IO_INODE_DONE)
+		client_file_learn(f, le32_get(reply.generation), le64_get(reply.size));
 	return le32_get(reply.length);
 }
 
@@ -160,8 +219,7 @@ static ssize_t append_large(struct client *c, struct client_file *f, const void 
 		return rc;
 	offset = le64_get(reply.offset);
 	if (le32_get(reply.flags) & WIRE_IO_INODE_DONE)
-		atomic_store(&f->generation, le32_get(reply.generation));
-	atomic_store(&f->size_hint, offset + size);
+		client_file_learn(f, le32_get(reply.generation), le64_get(reply.size));
 	done = data_write(c, f, data, size, offset, DATA_EXTENDED);
 	if (done >= 0)
 		*end_out = offset + (uint64_t)done;
@@ -185,7 +243,8 @@ ssize_t client_append(struct client *c, struct client_file *f, const void *data,
 	}
 	for (int i = 0; i < RETRIES && rc == -ESTALE; i++) {
 		struct client_attr attr;
-		uint64_t hint = atomic_load(&f->size_hint);
+		uint32_t generation;
+		uint64_t hint = file_known(f, &generation);
 		bool small = size <= WFS_CHUNK_SIZE && hint <= WFS_CHUNK_SIZE - size;
 
 		rc = small ? append_small(c, f, data, (uint32_t)size, end_out) : -EFBIG;
@@ -195,8 +254,7 @@ ssize_t client_append(struct client *c, struct client_file *f, const void *data,
 			break;
 		if (client_getattr(c, f->ino, &attr))
 			break;
-		atomic_store(&f->generation, attr.generation);
-		atomic_store(&f->size_hint, attr.size_bytes);
+		client_file_learn(f, attr.generation, attr.size_bytes);
 	}
 	return rc;
 }

@@ -138,6 +138,10 @@ void path_last(const char *path, const char **name_out, size_t *size_out);
 bool name_is_dot(const char *name, size_t size);
 bool name_is_dotdot(const char *name, size_t size);
 
+/* After a truncate or an open with O_TRUNC: until the cut has reached all chunks, lest
+ * somebody reads there what was before. attr: in and out. */
+int client_cut_wait(struct client *c, const struct path_call *pc, struct client_attr *attr);
+
 void client_attr_get(const struct wire_attr *w, struct client_attr *out);
 
 #endif

@@ -44,6 +44,17 @@ static int attr_of(const struct path_call *pc, struct client_attr *out)
 	return 0;
 }
 
+int client_cut_wait(struct client *c, const struct path_call *pc, struct client_attr *attr)
+{
+	int rc;
+
+	if (!(pc->reply.flags & WIRE_WALK_PURGING))
+		return 0;
+	rc = client_getattr(c, attr->ino, attr);
+	/* Removed meanwhile: nobody reads it any more. */
+	return rc == -ESTALE ? 0 : rc;
+}
+
 /* What stands where a name is to be: the root itself, ".", "..", or a proper name. */
 enum last_kind { LAST_NAME, LAST_ROOT, LAST_DOT, LAST_DOTDOT };
 
@@ -100,12 +111,19 @@ int client_setattr(struct client *c, struct where *w, bool follow,
 		.fixed = &body.path,
 		.fixed_size = sizeof(body),
 	};
+	struct client_attr attr;
 	int rc;
 
 	if ((set->mask & CLIENT_SET_SIZE) && set->size_bytes > WFS_FILE_SIZE_MAX)
 		return -EFBIG;
 	rc = path_run(c, w, &pc);
-	return rc ? rc : attr_of(&pc, out);
+	if (!rc)
+		rc = attr_of(&pc, &attr);
+	if (!rc)
+		rc = client_cut_wait(c, &pc, &attr);
+	if (!rc && out)
+		*out = attr;
+	return rc;
 }
 
 static int make_node(struct client *c, struct where *w, uint16_t op, uint32_t mode,

@@ -380,7 +380,9 @@ int path_run(struct client *c, struct where *w, struct path_call *call)
 	if (w->outside)
 		w->outside[0] = 0;
 	for (unsigned i = 0; i < RETRIES && rc == -ESTALE; i++) {
-		rc = path_try(c, w, call);
+		do
+			rc = path_try(c, w, call);
+		while (rc == -EINPROGRESS);
 		if (rc == -ESTALE && w->path[0] == 0)
 			return rc;
 	}

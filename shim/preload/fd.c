@@ -229,9 +229,7 @@ int file_new(const struct client_file *cf, uint32_t flags, uint32_t fsid,
 		file_hint = (uint32_t)(f - files) + 1;
 		if (file_top < file_hint)
 			file_top = file_hint;
-		f->cf.ino = cf->ino;
-		f->cf.generation = cf->generation;
-		f->cf.mode = cf->mode;
+		client_file_copy(&f->cf, cf);
 		f->flags = flags & ~(uint32_t)FLAGS_AT_OPEN;
 		f->fsid = fsid;
 		f->epoch = fs_epoch();

@@ -57,9 +57,7 @@ static void kept_add(struct client *c, const struct client_file *cf, time_t now)
 	}
 	if (at->epoch)
 		kept_drop(c, at);
-	at->cf.ino = cf->ino;
-	at->cf.generation = cf->generation;
-	at->cf.mode = cf->mode;
+	client_file_copy(&at->cf, cf);
 	at->until = now + LINGER_S;
 	at->epoch = fs_epoch();
 	kept_count++;

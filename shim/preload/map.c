@@ -182,9 +182,7 @@ static int map_remember(struct client *c, struct file *f, long start, size_t siz
 			continue;
 		m->size = size;
 		m->shadow = (char *)shadow;
-		m->cf.ino = f->cf.ino;
-		m->cf.generation = f->cf.generation;
-		m->cf.mode = f->cf.mode;
+		client_file_copy(&m->cf, &f->cf);
 		m->offset = (uint64_t)offset;
 		m->file_size = attr.size_bytes;
 		m->side = side;

@@ -35,7 +35,7 @@ static int file_set_size(struct client *c, struct file *f, off_t size)
 		return f->flags & O_PATH ? -EBADF : -EINVAL;
 	rc = client_setattr(c, &self, true, &set, &attr);
 	if (!rc)
-		f->cf.generation = attr.generation;
+		client_file_learn(&f->cf, attr.generation, attr.size_bytes);
 	return rc;
 }
 

@@ -389,6 +389,7 @@ void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void 
 	o->offset = offset;
 	o->reply_data = data;
 	o->reply_data_max = size;
+	o->generation = UINT32_MAX;
 }
 
 /* --- running --- */
@@ -579,9 +580,14 @@ int w_chown(struct world *w, const char *path, uint32_t uid, uint32_t gid)
 
 int w_truncate(struct world *w, const char *path, uint64_t size)
 {
-	return setattr(w, path,
+	struct attr attr;
+	int rc = setattr(w, path,
 		&(struct wire_setattr){
 			.mask = le32_put(SET_SIZE), .size = le64_put(size)});
+
+	if (rc == 0 && plain.reply.flags & WIRE_WALK_PURGING)
+		rc = w_fstat(w, le64_get(plain.reply.attr.ino), &attr);
+	return rc;
 }
 
 static size_t piece_size(uint64_t offset, size_t size)

@@ -265,6 +265,101 @@ Test(client, truncated_meanwhile)
 	free(out);
 }
 
+/* Whose requests a read makes. */
+static uint32_t read_requests(struct client_file *f, uint64_t offset, size_t size,
+	ssize_t want)
+{
+	uint8_t *in = malloc(size);
+	uint32_t before = atomic_load(&server->requests);
+	ssize_t n = client_read(client, f, in, size, offset);
+
+	cr_expect_eq(n, want, "read %zd, not %zd", n, want);
+	if (n > 0)
+		cr_expect_arr_eq(in, server->data + offset, (size_t)n);
+	free(in);
+	return atomic_load(&server->requests) - before;
+}
+
+Test(client, reads_below_the_known_size)
+{
+	const ssize_t mib = WFS_CHUNK_SIZE;
+	uint8_t *out = malloc(6 * WFS_CHUNK_SIZE);
+	struct client_file f = open_file(), copy;
+
+	for (size_t k = 0; k < 6 * WFS_CHUNK_SIZE; k++)
+		out[k] = (uint8_t)(k * 11 + (k >> 11));
+	cr_expect_eq(client_write(client, &f, out, 6 * WFS_CHUNK_SIZE, 0), 6 * mib);
+	client_file_copy(&copy, &f);
+	for (unsigned i = 0; i < 50; i++)
+		cr_expect_eq(read_requests(&f, (1 + i % 5) * WFS_CHUNK_SIZE + i, 4096, 4096),
+			1);
+	cr_expect_eq(read_requests(&f, WFS_CHUNK_SIZE, 5 * WFS_CHUNK_SIZE, 5 * mib), 5);
+	cr_expect_eq(read_requests(&copy, 3 * WFS_CHUNK_SIZE, 10, 10), 1);
+	/* Another makes it longer: then the inode is asked, once. */
+	server->size = 8 * WFS_CHUNK_SIZE;
+	cr_expect_eq(read_requests(&f, 5 * WFS_CHUNK_SIZE, 2 * WFS_CHUNK_SIZE, 2 * mib), 3);
+	cr_expect_eq(read_requests(&f, 7 * WFS_CHUNK_SIZE, WFS_CHUNK_SIZE, mib), 1);
+	/* Another cuts it. */
+	server->size = 2 * WFS_CHUNK_SIZE + 100;
+	server->oldest = ++server->generation;
+	cr_expect_geq(read_requests(&f, 5 * WFS_CHUNK_SIZE, 100, 0), 2);
+	cr_expect_geq(read_requests(&copy, 2 * WFS_CHUNK_SIZE, 1000, 100), 2);
+	cr_expect_eq(read_requests(&f, 2 * WFS_CHUNK_SIZE, 100, 100), 1);
+	/* Where nothing is stored, the file may be gone. */
+	atomic_store(&server->holes, true);
+	cr_expect_eq(read_requests(&f, 2 * WFS_CHUNK_SIZE, 100, 100), 2);
+	free(out);
+}
+
+Test(client, reads_overtaken_by_truncates)
+{
+	struct client_file f = open_file();
+
+	/* As if each answer came too late: in the end it takes what comes. */
+	server->size = 4 * WFS_CHUNK_SIZE;
+	server->oldest = server->generation + 1;
+	cr_expect_geq(read_requests(&f, 2 * WFS_CHUNK_SIZE, 4096, 4096), 4);
+}
+
+Test(client, truncates_wait_for_the_chunks)
+{
+	struct where w = at_root("file");
+	struct client_set set = {.mask = CLIENT_SET_SIZE, .size_bytes = 5};
+	struct client_attr attr;
+	struct client_file f;
+	uint32_t before;
+
+	atomic_store(&server->long_cut, 3);
+	before = atomic_load(&server->requests);
+	cr_expect_eq(client_setattr(client, &w, true, &set, &attr), 0);
+	cr_expect_eq(atomic_load(&server->long_cut), 0);
+	cr_expect_eq(atomic_load(&server->requests) - before, 5);
+	cr_expect_eq(attr.size_bytes, 5);
+	atomic_store(&server->long_cut, 2);
+	before = atomic_load(&server->requests);
+	cr_expect_eq(client_open(client, &w, O_RDWR | O_TRUNC, 0, &f, NULL), 0);
+	cr_expect_eq(atomic_load(&server->requests) - before, 4);
+	cr_expect_eq(atomic_load(&server->long_cut), 0);
+}
+
+Test(client, sizes_are_known_with_their_generation)
+{
+	struct client_file f = open_file(), g;
+
+	client_file_learn(&f, 3, 100);
+	client_file_learn(&f, 3, 50);
+	client_file_copy(&g, &f);
+	cr_expect_eq(atomic_load(&g.known) >> CLIENT_KNOWN_BITS, 100);
+	client_file_learn(&f, 2, 5000);
+	cr_expect_eq(atomic_load(&f.generation), 3);
+	cr_expect_eq(atomic_load(&f.known), atomic_load(&g.known));
+	client_file_learn(&f, 4, 70);
+	cr_expect_eq(atomic_load(&f.generation), 4);
+	cr_expect_eq(atomic_load(&f.known) >> CLIENT_KNOWN_BITS, 70);
+	client_file_learn(&f, 4, WFS_FILE_SIZE_MAX);
+	cr_expect_lt(atomic_load(&f.known) >> CLIENT_KNOWN_BITS, WFS_FILE_SIZE_MAX);
+}
+
 Test(client, appends)
 {
 	uint8_t *out = malloc(2 * WFS_CHUNK_SIZE), *in = malloc(2 * WFS_CHUNK_SIZE);

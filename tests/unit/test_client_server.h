@@ -54,6 +54,8 @@ struct server {
 	_Atomic uint32_t peak; /* of requests held at once */
 	_Atomic int stale_names;
 	_Atomic int stale_writes;
+	_Atomic int long_cut; /* getattrs before a cut has ended */
+	_Atomic bool holes;
 	_Atomic uint32_t last_uid;
 	_Atomic uint32_t last_gid;
 	_Atomic uint32_t last_flags;
@@ -63,6 +65,7 @@ struct server {
 	uint8_t *data;
 	uint64_t size;
 	uint32_t generation;
+	uint32_t oldest; /* generation that chunks above 0 take */
 	/* under way */
 	struct request *held[HELD_MAX];
 	uint64_t held_until[HELD_MAX];
@@ -185,6 +188,10 @@ static int handle_path(struct server *s, struct request *req)
 		return -EINVAL;
 	if (size == 0 && req->op == OP_OPEN && start == RENAMED_INO)
 		return -ELOOP;
+	if (size == 0 && req->op == OP_WALK && atomic_load(&s->long_cut) > 0) {
+		atomic_fetch_sub(&s->long_cut, 1);
+		return -EINPROGRESS;
+	}
 	if (size == 0)
 		return walk_end(s, req, WIRE_DONE, start, 0, NULL);
 	if (start == MOVED_INO || start == FILE_INO)
@@ -213,6 +220,23 @@ static int handle_path(struct server *s, struct request *req)
 	return rc;
 }
 
+/* With long_cut, a truncate says that its chunks are not cut yet. */
+static int handle_path_op(struct server *s, struct request *req)
+{
+	const struct wire_setattr *ws = req->body;
+	struct wire_walk_reply *r = req->reply;
+	bool cuts = req->op == OP_SETATTR && le32_get(ws->mask) & CLIENT_SET_SIZE;
+	int rc;
+
+	if (cuts)
+		s->size = le64_get(ws->size);
+	rc = handle_path(s, req);
+	if (!rc && atomic_load(&s->long_cut) > 0 &&
+		(cuts || (req->op == OP_OPEN && atomic_load(&s->last_flags) & O_TRUNC)))
+		r->flags |= WIRE_WALK_PURGING;
+	return rc;
+}
+
 static int handle_io(struct server *s, struct request *req)
 {
 	const struct wire_io *io = req->body;
@@ -224,6 +248,8 @@ static int handle_io(struct server *s, struct request *req)
 		atomic_fetch_sub(&s->stale_writes, 1) > 0)
 		return -ESTALE;
 	if (req->op != OP_READ && le32_get(io->generation) != s->generation)
+		return -ESTALE;
+	if (req->op == OP_READ && !inode && le32_get(io->generation) < s->oldest)
 		return -ESTALE;
 	*r = (struct wire_io_reply){.length = le32_put((uint32_t)length)};
 	req->reply_size = sizeof(*r);
@@ -257,6 +283,7 @@ static int handle_io(struct server *s, struct request *req)
 		memcpy(req->reply_data, s->data + offset, length);
 		req->reply_data_size = (uint32_t)length;
 		r->length = le32_put((uint32_t)length);
+		r->flags = le32_put(atomic_load(&s->holes) ? WIRE_IO_HOLE : 0);
 	}
 	if (inode) {
 		r->flags = le32_put(WIRE_IO_INODE_DONE);
@@ -320,7 +347,7 @@ static int handle(struct server *s, struct request *req)
 		return 0;
 	}
 	default:
-		return handle_path(s, req);
+		return handle_path_op(s, req);
 	}
 }
 

@@ -339,7 +339,7 @@ Test(shard_data, late_purges_of_sparse_files_do_nothing)
 		start(3);
 		cr_assert_eq(w_create(w, "/f", 0644, &f), 0);
 		put(f, 0, 2000);
-		cr_assert_eq(w_truncate(w, "/f", 60u << 20), 0);
+		cr_assert_eq(w_truncate(w, "/f", 200u << 20), 0);
 		w->late_op = OP_CHUNK_PURGE;
 		w->late_after = which;
 		w->late_us = 5000000;

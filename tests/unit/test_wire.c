@@ -244,6 +244,20 @@ Test(wire, io_stays_in_its_chunk)
 	cr_assert_eq(io(OP_APPEND, 1, 0, 3 * WFS_CHUNK_SIZE, 0), 0);
 }
 
+Test(wire, flags_of_replies)
+{
+	struct wire_io_reply io_reply = {.flags = le32_put(WIRE_IO_HOLE)};
+	struct wire_walk_reply walked = {
+		.flags = WIRE_WALK_HAS_ATTR | WIRE_WALK_PURGING};
+
+	cr_assert_eq(wire_body_check(OP_READ, &io_reply, sizeof(io_reply), true), 0);
+	io_reply.flags = le32_put(4);
+	cr_assert_eq(wire_body_check(OP_READ, &io_reply, sizeof(io_reply), true), -EPROTO);
+	cr_assert_eq(wire_body_check(OP_SETATTR, &walked, sizeof(walked), true), 0);
+	walked.flags = 16;
+	cr_assert_eq(wire_body_check(OP_SETATTR, &walked, sizeof(walked), true), -EPROTO);
+}
+
 static int rename_body(const char *from, const char *to, uint32_t flags)
 {
 	struct wire_rename b = {.from_dir = le64_put(1),
