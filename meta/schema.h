@@ -8,14 +8,17 @@
  * (keys that begin with 0x00 belong to the store), so that a bucket is one range.
  * Integers in keys are big-endian, in values little-endian. The types, in key order:
  *
- *   'A'                                          le64: lsn of the bucket's last record
- *                                                (core/shard writes it into each)
+ *   'A'                                          bucket_position (core/shard writes it into
+ *                                                each record)
  *   'C' be64 ino | be64 chunk                    chunk_value: oldest generation taken
  *   'D' be64 dir | be64 hash63 | name | snap     dirent_value
  *   'E' be64 ino | be64 chunk | be16 block | snap  extent_value, le32 crc32c[]
+ *   'H'                                          where the last epochs of a bucket with
+ *                                                several members began (core/shard)
  *   'I' be64 ino | snap                          inode_value, a symlink's target
  *   'N'                                          bucket_value
  *   'O' be64 ino                                 job_value: orphan and/or purge job
+ *   'S' be64 session | be16 slot                 the answer remembered (core/shard/reply.c)
  *   'T' be64 txid                                decision_value, le16 bucket[]
  *   'X' be64 ino | name | snap                   the bytes of the extended attribute
  *   't' be64 txid                                intent_value, le64 ino[], batch
@@ -128,6 +131,13 @@ struct extent_note {
 	uint32_t block;
 	uint32_t block_count;
 };
+
+struct bucket_position { /* of the bucket's last record, in this store */
+	le64 lsn;
+	le32 epoch; /* in which it was written; 0: what is here is not whole */
+	le32 zero;
+};
+_Static_assert(sizeof(struct bucket_position) == 16, "format");
 
 #define BUCKET_VERSION 1u
 struct bucket_value {

@@ -55,18 +55,21 @@ static void commit_durable(struct store_record *r, int status)
 	commits_advance(x->s);
 }
 
-void commit_push(struct exec *x, void (*done)(struct store_record *r, int status))
+void commit_init(struct exec *x, void (*done)(struct store_record *r, int status))
 {
-	struct shard *s = x->s;
-	struct bucket_state *b = &s->buckets[x->bucket];
-
 	x->commit.bucket = x->bucket;
 	x->commit.lsn = x->record.lsn;
 	x->commit.durable = false;
 	x->commit.status = 0;
 	x->commit.done = done;
 	x->record.done = commit_durable;
-	list_push_back(&s->commits, &x->commit.link);
+}
+
+void commit_push(struct exec *x)
+{
+	struct bucket_state *b = &x->s->buckets[x->bucket];
+
+	list_push_back(&x->s->commits, &x->commit.link);
 	for (uint32_t i = 0; i < b->stream_count; i++)
 		stream_pump(b->streams[i]);
 }

@@ -16,6 +16,7 @@
  * it is.
  */
 #include "core/shard/data.h"
+#include "core/shard/reply.h"
 
 #include <errno.h>
 #include <string.h>
@@ -415,7 +416,6 @@ static void write_reply(struct exec *x, bool inode_done, uint64_t size_bytes)
 		.generation = le32_put(io->generation),
 	};
 	x->req->reply_size = sizeof(*reply);
-	x->s->write_bytes += io->end - io->begin;
 }
 
 static void write_committed(struct store_record *r, int status)
@@ -482,7 +482,7 @@ static void write_commit(struct exec *x)
 	uint32_t crcs[WFS_CHUNK_BLOCKS];
 	struct meta_call c;
 	struct attr attr = {0};
-	bool same_bucket = ino_bucket(io->ino) == x->req->bucket, done = same_bucket;
+	bool same_bucket = ino_bucket(io->ino) == x->req->bucket;
 	bool here = inode_here(x);
 	int rc = exec_begin(x, x->req->bucket, block_count_of(io), false);
 
@@ -511,15 +511,16 @@ static void write_commit(struct exec *x)
 		io_end(x, rc);
 		return;
 	}
+	write_reply(x, same_bucket, attr.size_bytes);
 	rc = exec_commit(x, write_committed);
 	if (rc < 0) {
 		exec_finish(x, rc);
 		return;
 	}
 	chunk_release(x);
-	if (here && !same_bucket)
-		done = write_extend_other(x, &attr);
-	write_reply(x, done, attr.size_bytes);
+	s->write_bytes += io->end - io->begin;
+	if (here && !same_bucket && write_extend_other(x, &attr))
+		write_reply(x, true, attr.size_bytes);
 }
 
 static void write_ready(struct exec *x)
@@ -551,6 +552,10 @@ void write_start(struct exec *x)
 		rc = -EINVAL;
 	if (rc == 0 && chunk_busy(x)) {
 		exec_wait(x, &x->s->chunk_waiters);
+		return;
+	}
+	if (rc == 0 && reply_recall(x, x->req->bucket)) {
+		exec_finish(x, 0);
 		return;
 	}
 	if (rc == 0)
@@ -617,6 +622,8 @@ int op_append(struct exec *x, struct meta_call *c)
 
 	if (ino_bucket(le64_get(wi->ino)) != x->req->bucket)
 		return -EINVAL;
+	if (reply_recall(x, x->bucket))
+		return 0;
 	rc = meta_append(x->s->meta, c, le64_get(wi->ino), le32_get(wi->length), &offset,
 		&attr);
 	if (rc == 0)

@@ -75,6 +75,17 @@ void intent_ended(struct shard *s, uint64_t txid, uint16_t bucket)
 	watch_drop(watch_find(s, txid, bucket));
 }
 
+void intent_bucket_gone(struct shard *s, uint16_t bucket)
+{
+	list_for_each(it, tmp, &s->intents)
+	{
+		struct intent_watch *w = container_of(it, struct intent_watch, link);
+
+		if (w->bucket == bucket)
+			watch_drop(w);
+	}
+}
+
 int op_prepare(struct exec *x, struct meta_call *c)
 {
 	const struct wire_txn *wt = x->req->body;

@@ -143,8 +143,9 @@ struct stream *stream_find(const struct bucket_state *b, uint32_t shard);
 
 /* --- commit queue (commit.c) --- */
 
-/* exec_commit's part: x's record, just given to the store. */
-void commit_push(struct exec *x, void (*done)(struct store_record *r, int status));
+/* exec_commit's part: before x's record is given to the store, and after. */
+void commit_init(struct exec *x, void (*done)(struct store_record *r, int status));
+void commit_push(struct exec *x);
 /* exec_finish's part. */
 void commit_barrier(struct exec *x);
 void commits_advance(struct shard *s);

@@ -4,7 +4,7 @@
  * A path operation walks first. When the walk ends on another shard, at a symlink or
  * above the root, the reply says so and nothing is done: the caller goes on from there.
  */
-#include "core/shard/shard_impl.h"
+#include "core/shard/reply.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -110,6 +110,23 @@ static void walk_reply(struct exec *x, const struct walk *w)
 	}
 }
 
+/* An open that was carried out before: the file counts as open here as well. */
+static int open_again(struct exec *x)
+{
+	const struct wire_walk_reply *reply = x->req->reply;
+	struct attr attr;
+	int rc = 0;
+
+	if (x->req->op != OP_OPEN || !(reply->flags & WIRE_WALK_HAS_ATTR))
+		return 0;
+	wire_attr_take(&reply->attr, &attr);
+	if (S_ISREG(attr.mode))
+		rc = open_table_add(x->s->opens, x->req->session, attr.ino);
+	if (rc == 0)
+		x->opened = S_ISREG(attr.mode) ? attr.ino : 0;
+	return rc;
+}
+
 int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 	struct walk *w)
 {
@@ -124,6 +141,8 @@ int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 		w->end = WALK_DONE;
 		w->ino = le64_get(wp->start);
 		x->bucket = ino_bucket(w->ino);
+		if (shard_owns(x->s, x->bucket) && reply_recall(x, x->bucket))
+			return open_again(x);
 		walk_reply(x, w);
 		return shard_owns(x->s, x->bucket) ? 1 : -EREMCHG;
 	}
@@ -132,6 +151,8 @@ int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 		return rc;
 	if (w->end == WALK_DONE)
 		x->bucket = ino_bucket(w->ino);
+	if (w->end == WALK_DONE && reply_recall(x, x->bucket))
+		return open_again(x);
 	walk_reply(x, w);
 	return w->end == WALK_DONE;
 }
@@ -273,6 +294,8 @@ static int open_create(struct exec *x, struct meta_call *c, int flags)
 	if (!shard_owns(x->s, ino_bucket(ino)))
 		return path_moved(x, ino);
 	x->bucket = ino_bucket(ino);
+	if (reply_recall(x, x->bucket))
+		return open_again(x);
 	return open_inode(x, c, ino, flags, false);
 }
 

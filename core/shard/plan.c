@@ -7,6 +7,7 @@
  * then the plan is made again.
  */
 #include "core/shard/txn.h"
+#include "core/shard/reply.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -486,7 +487,7 @@ static int rename_begin(struct txn *t)
 		.size = le16_get(wr->to_size)};
 	if (!shard_owns(t->s, ino_bucket(t->from.dir)))
 		return -EREMCHG;
-	return 0;
+	return reply_recall(t->x, ino_bucket(t->from.dir)) ? 2 : 0;
 }
 
 int plan_begin(struct txn *t)

@@ -8,6 +8,9 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/shard/member.h"
+#include "core/shard/reply.h"
+#include "meta/schema.h"
 
 /* How long files stay open that a session held when it ended. */
 #define LINGER_US 5000000u
@@ -17,26 +20,26 @@
 static const struct op_desc ops[OP_MAX] = {
 	[OP_PING] = {.handler = op_ping, .whole_shard = true},
 	[OP_WALK] = {.handler = op_walk},
-	[OP_OPEN] = {.handler = op_open, .writes = true},
-	[OP_SETATTR] = {.start = setattr_start},
-	[OP_MKNOD] = {.handler = op_mknod, .writes = true},
-	[OP_MKDIR] = {.start = txn_start},
-	[OP_SYMLINK] = {.handler = op_symlink, .writes = true},
+	[OP_OPEN] = {.handler = op_open, .writes = true, .remember = true},
+	[OP_SETATTR] = {.start = setattr_start, .remember = true},
+	[OP_MKNOD] = {.handler = op_mknod, .writes = true, .remember = true},
+	[OP_MKDIR] = {.start = txn_start, .remember = true},
+	[OP_SYMLINK] = {.handler = op_symlink, .writes = true, .remember = true},
 	[OP_READLINK] = {.handler = op_readlink},
-	[OP_UNLINK] = {.start = txn_start},
-	[OP_RMDIR] = {.start = txn_start},
-	[OP_LINK] = {.start = txn_start},
+	[OP_UNLINK] = {.start = txn_start, .remember = true},
+	[OP_RMDIR] = {.start = txn_start, .remember = true},
+	[OP_LINK] = {.start = txn_start, .remember = true},
 	[OP_GETXATTR] = {.handler = op_getxattr},
-	[OP_SETXATTR] = {.handler = op_setxattr, .writes = true},
+	[OP_SETXATTR] = {.handler = op_setxattr, .writes = true, .remember = true},
 	[OP_LISTXATTR] = {.handler = op_listxattr},
-	[OP_REMOVEXATTR] = {.handler = op_removexattr, .writes = true, .deletes = true},
-	[OP_RENAME] = {.start = txn_start},
+	[OP_REMOVEXATTR] = {.handler = op_removexattr, .writes = true, .deletes = true, .remember = true},
+	[OP_RENAME] = {.start = txn_start, .remember = true},
 	[OP_READDIR] = {.handler = op_readdir},
 	[OP_CLOSE] = {.handler = op_close},
 	[OP_READ] = {.start = read_start},
-	[OP_WRITE] = {.start = write_start},
+	[OP_WRITE] = {.start = write_start, .remember = true},
 	[OP_EXTEND] = {.handler = op_extend, .writes = true},
-	[OP_APPEND] = {.handler = op_append, .writes = true},
+	[OP_APPEND] = {.handler = op_append, .writes = true, .remember = true},
 	[OP_SHARD_STATS] = {.handler = op_shard_stats, .whole_shard = true},
 	[OP_SESSION_END] = {.handler = op_session_end, .whole_shard = true},
 	[OP_SCAN] = {.handler = op_scan, .root_only = true},
@@ -49,14 +52,17 @@ static const struct op_desc ops[OP_MAX] = {
 	[OP_RENAME_LOCK] = {.handler = op_rename_lock, .node_only = true},
 	[OP_RENAME_UNLOCK] = {.handler = op_rename_unlock, .node_only = true},
 	[OP_CHUNK_PURGE] = {.start = chunk_purge_start, .node_only = true},
+	[OP_JOIN] = {.start = join_start, .node_only = true, .whole_shard = true,
+		.member = true},
+	[OP_REPLICATE] = {.start = replicate_start, .node_only = true,
+		.whole_shard = true, .member = true},
 };
 
 bool shard_owns(void *ctx, uint16_t bucket)
 {
 	const struct shard *s = ctx;
 
-	return bucket < s->map->bucket_count &&
-	       s->map->buckets[bucket].primary == s->number;
+	return bucket < s->map->bucket_count && s->buckets[bucket].role == ROLE_PRIMARY;
 }
 
 static bool shard_is_open(void *ctx, ino_id ino)
@@ -98,6 +104,7 @@ struct exec *exec_new(struct shard *s, struct request *req)
 	x->s = s;
 	x->req = req;
 	list_init(&x->link);
+	list_init(&x->commit.link);
 	list_push_back(&s->execs, &x->all_link);
 	return x;
 }
@@ -117,9 +124,15 @@ void exec_finish_now(struct exec *x, int status)
 		purge_kick(s);
 	list_remove(&x->link);
 	list_remove(&x->all_link);
+	list_remove(&x->commit.link);
 	mem_free(x);
 	if (req)
 		req->done(req, status);
+}
+
+static bool exec_is_member(const struct exec *x)
+{
+	return x->op && x->op->member;
 }
 
 static void exec_barrier_done(struct store_barrier *b, int status)
@@ -139,11 +152,15 @@ void exec_finish(struct exec *x, int status)
 		exec_finish_now(x, status ? status : -EIO);
 		return;
 	}
+	x->status = status;
+	if (!exec_is_member(x) && !s->alone) {
+		commit_barrier(x);
+		return;
+	}
 	if (store_durable_sequence(s->store) == store_committed_sequence(s->store)) {
 		exec_finish_now(x, status);
 		return;
 	}
-	x->status = status;
 	x->barrier.done = exec_barrier_done;
 	store_barrier(s->store, &x->barrier);
 }
@@ -168,6 +185,8 @@ int exec_begin(struct exec *x, uint16_t bucket, uint32_t block_count, bool delet
 	struct shard *s = x->s;
 	int rc;
 
+	if (!exec_is_member(x) && !shard_owns(s, bucket))
+		return -EREMCHG; /* not ours any more */
 	x->bucket = bucket;
 	x->record = (struct store_record){
 		.bucket = bucket,
@@ -190,13 +209,32 @@ void exec_abort(struct exec *x)
 }
 
 /* The bucket's own log position rides in each of its records. */
-static void batch_put_lsn(struct batch *batch, uint16_t bucket, uint64_t lsn)
+static void batch_put_lsn(struct batch *batch, uint16_t bucket, uint64_t lsn,
+	uint32_t epoch)
 {
 	uint8_t key[4] = {0x01, 0, 0, 'A'};
-	le64 value = le64_put(lsn);
+	struct bucket_position value = {.lsn = le64_put(lsn), .epoch = le32_put(epoch)};
 
 	be16_write(key + 1, bucket);
 	batch_put(batch, key, sizeof(key), &value, sizeof(value));
+}
+
+/* The record is in the log. */
+static void exec_appended(struct exec *x)
+{
+	struct shard *s = x->s;
+	struct bucket_state *b = &s->buckets[x->bucket];
+
+	s->lsn[x->bucket] = x->record.lsn;
+	b->record_epoch = x->record.bucket_epoch;
+	s->fill = 0;
+	if (s->alone)
+		return;
+	if (b->record_epoch)
+		history_add(s, x->bucket, b->record_epoch, x->record.lsn, &x->record,
+			s->batch.bytes.data, s->batch.bytes.size_bytes, !x->follows);
+	if (!x->follows)
+		commit_push(x);
 }
 
 int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status))
@@ -206,10 +244,13 @@ int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status)
 	int rc;
 
 	x->record.bucket = bucket;
-	x->record.bucket_epoch = s->map->buckets[bucket].epoch;
-	x->record.lsn = s->lsn[bucket] + 1;
-	batch_put_lsn(&s->batch, bucket, x->record.lsn);
+	x->record.bucket_epoch = x->follows ? x->record_epoch : s->buckets[bucket].epoch;
+	x->record.lsn = x->follows ? x->record_lsn : s->lsn[bucket] + 1;
+	reply_remember(x);
+	batch_put_lsn(&s->batch, bucket, x->record.lsn, x->record.bucket_epoch);
 	x->record.done = done;
+	if (!s->alone && !x->follows)
+		commit_init(x, done);
 	rc = batch_error(&s->batch);
 	if (rc < 0) {
 		exec_abort(x);
@@ -218,13 +259,10 @@ int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status)
 		rc = store_commit(s->store, &x->record, &s->batch);
 		x->begun = false;
 	}
-	if (rc == 0) {
-		s->lsn[bucket] = x->record.lsn;
-		s->pending[bucket] = store_committed_sequence(s->store);
-		s->fill = 0;
-	} else {
+	if (rc == 0)
+		exec_appended(x);
+	else
 		meta_batch_dropped(s->meta);
-	}
 	batch_reset(&s->batch);
 	return rc;
 }
@@ -305,6 +343,9 @@ void exec_start(struct exec *x)
 {
 	if (x->s->closing || store_error(x->s->store) != 0)
 		exec_finish_now(x, -EIO);
+	else if (x->req && !(x->req->flags & HEAD_TO_SHARD) &&
+		!shard_owns(x->s, x->req->bucket))
+		exec_finish_now(x, -EREMCHG);
 	else if (x->op->start)
 		x->op->start(x);
 	else
@@ -339,8 +380,9 @@ void shard_handle(struct shard *s, struct request *req)
 		req->done(req, -EINVAL);
 		return;
 	}
-	if (!(req->flags & HEAD_TO_SHARD) && !shard_owns(s, req->bucket)) {
-		/* An older or newer map than ours. */
+	if (!(req->flags & HEAD_TO_SHARD) &&
+		(!shard_owns(s, req->bucket) || env_now_us(s->env) >= s->lease_until_us)) {
+		/* An older or newer map than ours, or our time is up. */
 		req->done(req, -EREMCHG);
 		return;
 	}
@@ -447,6 +489,7 @@ uint64_t shard_poll(struct shard *s)
 	txn_poll(s, &next_us);
 	intent_poll(s, &next_us);
 	purge_poll(s, &next_us);
+	member_poll(s, env_now_us(s->env), &next_us);
 	if (s->rerun_parked || s->rerun_room || s->rerun_chunks || s->rerun_buffers)
 		next_us = 0;
 	return next_us;
@@ -462,6 +505,12 @@ void shard_map_set(struct shard *s, const struct map *map)
 	s->map = map;
 	meta_owner_changed(s->meta);
 	s->fill = 0;
+	member_map(s);
+}
+
+void shard_lease_set(struct shard *s, uint64_t until_us)
+{
+	s->lease_until_us = until_us;
 }
 
 uint32_t shard_fill(struct shard *s)
@@ -495,9 +544,9 @@ static int lsn_load(struct shard *s)
 	buf_init(&value);
 	for (uint32_t b = 0; b < s->map->bucket_count && rc == 0; b++) {
 		uint8_t key[4] = {0x01, 0, 0, 'A'};
-		le64 lsn;
+		struct bucket_position at;
 
-		if (!shard_owns(s, (uint16_t)b))
+		if (s->alone && !shard_owns(s, (uint16_t)b))
 			continue;
 		be16_write(key + 1, (uint16_t)b);
 		buf_reset(&value);
@@ -506,11 +555,12 @@ static int lsn_load(struct shard *s)
 			rc = 0;
 			continue;
 		}
-		if (rc == 0 && value.size_bytes != sizeof(lsn))
+		if (rc == 0 && value.size_bytes != sizeof(at))
 			rc = -EUCLEAN;
 		if (rc == 0) {
-			memcpy(&lsn, value.data, sizeof(lsn));
-			s->lsn[b] = le64_get(lsn);
+			memcpy(&at, value.data, sizeof(at));
+			s->lsn[b] = le64_get(at.lsn);
+			s->buckets[b].record_epoch = le32_get(at.epoch);
 		}
 	}
 	buf_release(&value);
@@ -523,7 +573,7 @@ static void root_made(struct store_record *r, int status)
 }
 
 /* The first filesystem's root is WFS_ROOT_INO and comes into being with its bucket. */
-static int root_ensure(struct shard *s)
+int root_ensure(struct shard *s)
 {
 	static const struct cred root_cred;
 	struct meta_call c;
@@ -555,7 +605,7 @@ static int root_ensure(struct shard *s)
 	return rc;
 }
 
-static int shard_init(struct shard *s)
+static int shard_init(struct shard *s, const struct shard_options *opt)
 {
 	struct meta_options mo = {
 		.kv = s->kv,
@@ -568,10 +618,11 @@ static int shard_init(struct shard *s)
 	int rc;
 
 	s->lsn = mem_zalloc(sizeof(*s->lsn) * s->map->bucket_count);
-	s->pending = mem_zalloc(sizeof(*s->pending) * s->map->bucket_count);
-	if (!s->lsn || !s->pending)
+	if (!s->lsn)
 		return -ENOMEM;
-	rc = open_table_new(&s->opens);
+	rc = member_new(s, opt);
+	if (rc == 0)
+		rc = open_table_new(&s->opens);
 	if (rc == 0)
 		rc = place_new((uint32_t)env_random(s->env), &s->place);
 	if (rc == 0)
@@ -580,8 +631,12 @@ static int shard_init(struct shard *s)
 		rc = lsn_load(s);
 	if (rc == 0)
 		rc = purge_new(s);
+	if (rc == 0)
+		rc = replies_new(s);
 	if (rc < 0)
 		return rc;
+	if (!s->alone && opt->history)
+		history_take(s, opt->history);
 	meta_on_unlock(s->meta, shard_unlocked, s);
 	store_on_room(s->store, shard_room, s);
 	rc = txn_recover(s);
@@ -603,6 +658,8 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	s->kv = opt->kv;
 	s->map = opt->map;
 	s->number = opt->number;
+	s->alone = opt->map->copies == 1;
+	s->lease_until_us = s->alone ? UINT64_MAX : 0;
 	s->send = opt->send;
 	s->fill_of = opt->fill_of;
 	s->ctx = opt->ctx;
@@ -616,7 +673,7 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	list_init(&s->buffers);
 	list_init(&s->txns);
 	list_init(&s->intents);
-	rc = shard_init(s);
+	rc = shard_init(s, opt);
 	if (rc < 0) {
 		s->store = NULL; /* the caller's still */
 		shard_free(s);
@@ -655,12 +712,13 @@ void shard_free(struct shard *s)
 		return;
 	shard_stop(s);
 	txn_free_all(s);
+	member_free(s);
+	replies_free(s);
 	purge_free(s);
 	place_free(s->place);
 	open_table_free(s->opens);
 	meta_free(s->meta);
 	batch_release(&s->batch);
 	mem_free(s->lsn);
-	mem_free(s->pending);
 	mem_free(s);
 }

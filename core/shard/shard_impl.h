@@ -74,6 +74,7 @@ struct op_desc {
 	bool node_only;
 	bool root_only;
 	bool whole_shard; /* may be addressed to a shard by its number */
+	bool remember;    /* a client may send it twice: reply.c */
 	bool member;      /* between members of a bucket: no lease needed */
 };
 
@@ -101,6 +102,9 @@ struct shard {
 	uint64_t history_data_bytes;
 	struct list history;     /* all shipments, oldest first */
 	int (*propose)(void *ctx, const struct proposal *p);
+
+	struct replies *replies; /* per bucket */
+	struct buf reply_scratch;
 
 	struct list execs;  /* all */
 	struct list parked; /* on a locked inode */
@@ -156,6 +160,9 @@ int exec_commit(struct exec *x, void (*done)(struct store_record *r, int status)
 /* The end of every plain handler: commit or barrier or park or error. */
 void exec_conclude(struct exec *x, int rc);
 uint64_t exec_timeout_ms(const struct exec *x);
+
+/* Make the root directory in its bucket, when that is ours and has none. */
+int root_ensure(struct shard *s);
 
 /* --- reply bodies (name.c) --- */
 
@@ -232,6 +239,10 @@ void txn_poll(struct shard *s, uint64_t *next_us);
 void intent_ended(struct shard *s, uint64_t txid, uint16_t bucket);
 void intent_poll(struct shard *s, uint64_t *next_us);
 int txn_recover(struct shard *s);
+/* The bucket is ours from now on: take up its transactions. And no longer is: drop them. */
+int txn_bucket_ours(struct shard *s, uint16_t bucket);
+void txn_bucket_gone(struct shard *s, uint16_t bucket);
+void intent_bucket_gone(struct shard *s, uint16_t bucket);
 void txn_free_all(struct shard *s);
 void txn_fail_waiting(struct shard *s); /* end those that wait for a timer with -EIO */
 void txn_exec_gone(struct exec *x); /* the request it served was answered */

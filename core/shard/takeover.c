@@ -31,8 +31,6 @@ struct epoch_start { /* 'H': where the bucket's last epochs began */
 	le64 lsn;
 };
 
-static const struct cred root_cred;
-
 static uint32_t primary_of(const struct shard *s, uint16_t bucket)
 {
 	return s->map->buckets[bucket].primary;
@@ -152,8 +150,9 @@ void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch)
 	streams_close(s, bucket);
 	if (!served)
 		return;
-	commits_fail(s, bucket);
 	txn_bucket_gone(s, bucket);
+	commits_fail(s, bucket);
+	meta_owner_changed(s->meta);
 	meta_bucket_close(s->meta, bucket);
 }
 
@@ -191,7 +190,8 @@ static void bucket_open_start(struct exec *x)
 		exec_finish_now(x, rc);
 		return;
 	}
-	rc = bucket_serve(s, bucket);
+	rc = txn_bucket_ours(s, bucket);
+	meta_owner_changed(s->meta);
 	if (rc < 0)
 		log_error("bucket=%u taken, but its transactions cannot be: %s", bucket,
 			strerror(-rc));

@@ -7,12 +7,14 @@
  * the states. The participants' side is core/shard/intent.c.
  */
 #include "core/shard/txn.h"
+#include "core/shard/reply.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "meta/member.h"
 
 #define RETRY_MIN_US       1000u
 #define RETRY_SPREAD_US    8000u
@@ -464,7 +466,9 @@ static void forget_end(struct exec *x, int rc)
 	struct txn *t = txn_find(x->s, x->txid);
 
 	exec_finish_now(x, rc);
-	if (rc == 0) {
+	if (!t) /* its bucket went to another shard meanwhile */
+		return;
+	if (rc == 0 || t->gone) {
 		txn_free(t);
 		return;
 	}
@@ -524,6 +528,10 @@ static void part_resolved(struct rpc_call *call, int status, const void *reply,
 		tc->resolved = true;
 	if (txn_busy(t))
 		return;
+	if (t->gone && !t->x) {
+		txn_free(t);
+		return;
+	}
 	if (t->stage == TXN_ABORTING) {
 		int rc = t->error;
 
@@ -707,6 +715,41 @@ int txn_recover(struct shard *s)
 	int rc = meta_recover(s->meta, txn_found, &rec);
 
 	return rc < 0 ? rc : rec.rc;
+}
+
+int txn_bucket_ours(struct shard *s, uint16_t bucket)
+{
+	struct recovery rec = {.s = s};
+	int rc = meta_bucket_open(s->meta, bucket, txn_found, &rec);
+
+	if (rc == 0)
+		rc = rec.rc;
+	if (rc == 0)
+		rc = replies_open(s, bucket);
+	return rc < 0 || bucket != ino_bucket(WFS_ROOT_INO) ? rc : root_ensure(s);
+}
+
+/* Its new primary knows what was decided; who waits for an answer asks there. */
+void txn_bucket_gone(struct shard *s, uint16_t bucket)
+{
+	list_for_each(it, tmp, &s->txns)
+	{
+		struct txn *t = container_of(it, struct txn, link);
+		struct exec *x = t->x;
+		uint16_t own = t->txid ? txid_bucket(t->txid) : bucket;
+
+		if (own != bucket || (x && x->bucket != bucket))
+			continue;
+		/* A record under way is answered by its commit. */
+		if (x && !list_empty(&x->commit.link))
+			continue;
+		t->gone = true;
+		if (x)
+			exec_finish_now(x, -EREMCHG);
+		else if (!txn_busy(t) && t->stage != TXN_FORGET)
+			txn_free(t);
+	}
+	intent_bucket_gone(s, bucket);
 }
 
 void txn_free_all(struct shard *s)

@@ -53,6 +53,7 @@ struct txn {
 	enum txn_stage stage;
 	uint64_t txid;
 	int64_t now_ns;
+	bool gone; /* the bucket is no longer ours: it ends when nothing is under way */
 	uint64_t retry_us;
 	uint64_t deadline_us;
 	int error;

@@ -1,0 +1,16 @@
+/* Remembered answers: see core/shard/reply.c. */
+#ifndef WFS_SHARD_REPLY_H
+#define WFS_SHARD_REPLY_H
+
+#include "core/shard/shard_impl.h"
+
+int replies_new(struct shard *s);
+void replies_free(struct shard *s);
+/* The bucket is ours from now on. */
+int replies_open(struct shard *s, uint16_t bucket);
+/* Add the answer, as it stands, to the record being built. */
+void reply_remember(struct exec *x);
+/* The request was carried out before, in this bucket: its answer is now x's. */
+bool reply_recall(struct exec *x, uint16_t bucket);
+
+#endif
