@@ -15,6 +15,7 @@
 #define QUIESCE_US    120000000u
 #define TIMEOUT_MS    1000u
 #define STORE_GONE_US 130000000u
+#define LEASE_MS      2000u
 
 /* A call on its way there, being served, or on its way back. */
 struct message {
@@ -151,19 +152,19 @@ static void message_send(
 	}
 }
 
-static uint32_t target_of(const struct world *w, const struct rpc_call *call)
+static uint32_t target_of(const struct map *map, const struct rpc_call *call)
 {
 	if (call->flags & HEAD_TO_SHARD)
-		return call->bucket < w->shard_count ? call->bucket : UINT32_MAX;
-	return call->bucket < w->map->bucket_count ? w->map->buckets[call->bucket].primary
-						   : UINT32_MAX;
+		return call->bucket < map->shard_count ? call->bucket : UINT32_MAX;
+	return call->bucket < map->bucket_count ? map->buckets[call->bucket].primary
+						: UINT32_MAX;
 }
 
 /* A shard's calls. */
 static void shard_send(void *ctx, struct rpc_call *call)
 {
 	struct world_shard *ws = ctx;
-	uint32_t target = target_of(ws->w, call);
+	uint32_t target = target_of(ws->map, call);
 	struct request *req;
 
 	list_init(&call->link);
@@ -185,13 +186,17 @@ static uint32_t shard_fill_of(void *ctx, uint32_t shard)
 
 void world_call_send(struct world *w, struct rpc_call *call)
 {
-	message_send(w, WORLD_CLIENT, target_of(w, call), call);
+	message_send(w, WORLD_CLIENT, target_of(w->map, call), call);
 }
 
 static bool message_deliver(struct world *w, struct message *m)
 {
 	struct world_shard *ws;
 
+	if (m->is_reply && m->from != WORLD_CLIENT && w->shards[m->from].cut_off) {
+		m->due_us = UINT64_MAX;
+		return true;
+	}
 	if (m->is_reply) {
 		if (m->call) {
 			if (m->from != WORLD_CLIENT)
@@ -211,6 +216,10 @@ static bool message_deliver(struct world *w, struct message *m)
 	ws = &w->shards[m->to];
 	if (!ws->alive || ws->incarnation != m->incarnation) {
 		message_return(m, -EIO);
+		return true;
+	}
+	if (ws->cut_off || ws->frozen) { /* it waits there, or is lost */
+		m->due_us = UINT64_MAX;
 		return true;
 	}
 	m->served = true;
@@ -294,11 +303,77 @@ static struct store_options store_options_of(
 	return opt;
 }
 
+static void map_told(void *ctx, const struct map *map)
+{
+	struct world_shard *ws = ctx;
+
+	ws->map = map;
+	if (ws->shard)
+		shard_map_set(ws->shard, map);
+	if (map->epoch > ws->w->map->epoch) {
+		map_free(ws->w->map);
+		ws->w->map = map_copy(map, 0, 0, 0);
+	}
+}
+
+static void lease_told(void *ctx, uint64_t until_us)
+{
+	struct world_shard *ws = ctx;
+
+	if (ws->shard)
+		shard_lease_set(ws->shard, until_us);
+}
+
+static void keeper_wanted(void *ctx)
+{
+	((struct world_shard *)ctx)->keeper_us = 0;
+}
+
+static int shard_proposes(void *ctx, const struct proposal *proposal)
+{
+	return keeper_propose(((struct world_shard *)ctx)->keeper, proposal);
+}
+
+/* The node of a shard comes up with the newest map. */
+static int keeper_start(struct world *w, struct world_shard *ws)
+{
+	struct keeper_options ko = {
+		.env = &w->env.env,
+		.store = &ws->map_store.store,
+		.node = ws->number + 1,
+		.incarnation = world_random(w) | 1,
+		.map = w->map,
+		.map_changed = map_told,
+		.lease = lease_told,
+		.wake = keeper_wanted,
+		.ctx = ws,
+	};
+
+	ws->map = w->map;
+	ws->keeper_us = 0;
+	if (w->copies == 1)
+		return 0;
+	map_store_mem_init(&ws->map_store, &w->maps);
+	ws->first_map = map_copy(w->maps.map, 0, 0, 0);
+	ws->map = ko.map = ws->first_map;
+	return keeper_new(&ko, &ws->keeper);
+}
+
+static void keeper_end(struct world_shard *ws)
+{
+	keeper_free(ws->keeper);
+	map_free(ws->first_map);
+	ws->keeper = NULL;
+	ws->first_map = NULL;
+	ws->map = NULL;
+}
+
 int world_start(struct world *w, uint32_t number)
 {
 	struct world_shard *ws = &w->shards[number];
 	struct store_options so = store_options_of(ws, 0);
 	struct store_refusal refusal = {{0}};
+	struct shard_history *history = NULL;
 	struct shard_options opt;
 	int rc;
 
@@ -311,6 +386,14 @@ int world_start(struct world *w, uint32_t number)
 		device_close(ws->dev);
 		return rc;
 	}
+	rc = keeper_start(w, ws);
+	cr_assert_eq(rc, 0);
+	if (w->copies > 1)
+		history = shard_history_new();
+	if (history) {
+		so.replayed = shard_history_note;
+		so.replayed_ctx = history;
+	}
 	rc = store_open(
 		ws->dev, ws->kv, &w->env.env, &so, pump, ws, &ws->store, &refusal);
 	if (rc == 0) {
@@ -318,7 +401,9 @@ int world_start(struct world *w, uint32_t number)
 			.env = &w->env.env,
 			.store = ws->store,
 			.kv = ws->kv,
-			.map = w->map,
+			.map = ws->map,
+			.propose = shard_proposes,
+			.history = history,
 			.number = number,
 			.send = shard_send,
 			.fill_of = shard_fill_of,
@@ -330,12 +415,15 @@ int world_start(struct world *w, uint32_t number)
 		if (rc)
 			store_close(ws->store);
 	}
+	shard_history_free(history);
 	if (rc) {
+		keeper_end(ws);
 		device_close(ws->dev);
 		kv_close(ws->kv);
 		return rc;
 	}
 	ws->alive = true;
+	ws->frozen = false;
 	return 0;
 }
 
@@ -373,6 +461,7 @@ static void shard_bury(struct world *w, struct world_shard *ws)
 	} while (m || !list_empty(&ws->local));
 	shard_free(ws->shard);
 	kv_close(ws->kv);
+	keeper_end(ws);
 	ws->shard = NULL;
 	ws->store = NULL;
 }
@@ -450,15 +539,28 @@ void world_init(struct world *w, const struct world_options *opt)
 	w->shard_count = opt->shard_count;
 	w->session = 77;
 	list_init(&w->messages);
-	w->map = map_new(1, opt->shard_count,
+	list_init(&w->again);
+	w->copies = opt->copies ? opt->copies : 1;
+	w->map = map_new(w->copies > 1 ? opt->shard_count : 1, opt->shard_count,
 		opt->bucket_count ? opt->bucket_count : WORLD_BUCKETS, 0);
+	w->map->copies = w->copies;
+	w->map->lease_ms = LEASE_MS;
 	w->map->epoch = 1;
 	w->map->timeout_ms = TIMEOUT_MS;
 	memset(w->map->uuid, 0x33, 16);
 	w->map->nodes[0].id = 1;
 	for (uint32_t i = 0; i < opt->shard_count; i++)
 		w->map->shards[i] = (struct map_shard){.node = 1, .index = i};
-	map_place(w->map);
+	for (uint32_t i = 0; w->copies > 1 && i < opt->shard_count; i++) {
+		struct map_node *node = &w->map->nodes[i];
+
+		node->id = w->map->shards[i].node = i + 1;
+		w->map->shards[i].index = 0;
+		snprintf(node->domain, sizeof(node->domain), "node%u", i + 1);
+	}
+	cr_assert_eq(map_place(w->map), 0);
+	if (w->copies > 1)
+		mem_maps_init(&w->maps, &w->env.env, w->map);
 	for (uint32_t i = 0; i < opt->shard_count; i++)
 		shard_make(w, i, opt);
 }
@@ -478,16 +580,30 @@ void world_release(struct world *w)
 		device_sim_disk_free(w->shards[i].disk);
 		kv_model_disk_free(w->shards[i].kvdisk);
 	}
+	if (w->copies > 1)
+		mem_maps_release(&w->maps);
 	map_free(w->map);
 }
 
 /* --- the loop --- */
+
+static uint64_t later(uint64_t now, uint64_t by_us)
+{
+	return by_us > UINT64_MAX - now ? UINT64_MAX : now + by_us;
+}
 
 static bool shard_turn(struct world *w, struct world_shard *ws)
 {
 	uint64_t now = now_of(w), store_us, shard_us;
 	bool busy = false;
 
+	if (ws->keeper && now >= ws->keeper_us) {
+		ws->keeper_us = UINT64_MAX;
+		store_us = later(now, keeper_turn(ws->keeper));
+		if (store_us < ws->keeper_us)
+			ws->keeper_us = store_us;
+		busy = true;
+	}
 	if (now >= ws->device_us) {
 		busy = device_sim_step(ws->dev) > 0;
 		/* A slow device lets others come in between. */
@@ -510,7 +626,7 @@ static bool shard_turn(struct world *w, struct world_shard *ws)
 	store_us = store_poll(ws->store);
 	if (store_us < shard_us)
 		shard_us = store_us;
-	ws->next_us = shard_us > UINT64_MAX - now ? UINT64_MAX : now + shard_us;
+	ws->next_us = later(now, shard_us);
 	return busy || shard_us == 0;
 }
 
@@ -522,11 +638,13 @@ void world_turn(struct world *w)
 
 	w->turns++;
 	busy = messages_step(w);
+	next = UINT64_MAX;
+	busy = wops_again(w, &next) || busy;
 	kills_due(w);
 	for (uint32_t i = 0; i < w->shard_count; i++) {
 		struct world_shard *ws = &w->shards[(first + i) % w->shard_count];
 
-		if (ws->alive)
+		if (ws->alive && !ws->frozen)
 			busy = shard_turn(w, ws) || busy;
 		kills_due(w);
 	}
@@ -534,18 +652,67 @@ void world_turn(struct world *w)
 		env_sim_advance(&w->env, 1);
 		return;
 	}
-	next = messages_next_us(w);
+	if (messages_next_us(w) < next)
+		next = messages_next_us(w);
 	for (uint32_t i = 0; i < w->shard_count; i++) {
 		const struct world_shard *ws = &w->shards[i];
 
-		if (ws->alive && ws->next_us < next)
+		if (ws->alive && !ws->frozen && ws->next_us < next)
 			next = ws->next_us;
+		if (ws->alive && !ws->frozen && ws->keeper && ws->keeper_us < next)
+			next = ws->keeper_us;
 		if (ws->alive && ws->device_us > now && ws->device_us < next)
 			next = ws->device_us;
 	}
 	if (next > now + 100000)
 		next = now + 100000;
 	env_sim_advance(&w->env, next > now ? next - now : 1);
+}
+
+static bool bucket_healthy(struct world *w, uint32_t bucket)
+{
+	const struct map_bucket *mb = &w->maps.map->buckets[bucket];
+	const struct world_shard *ws = &w->shards[mb->primary];
+	const struct bucket_state *b;
+
+	if (!ws->alive || mb->backup_count + 1 != w->copies)
+		return false;
+	b = &ws->shard->buckets[bucket];
+	if (b->role != ROLE_PRIMARY || b->epoch != mb->epoch)
+		return false;
+	for (uint32_t i = 0; i < mb->backup_count; i++) {
+		const struct stream *st = stream_find(b, mb->backups[i]);
+
+		if (!st || !st->backup || st->failed || st->stage != STREAM_LIVE ||
+			st->acked != ws->shard->lsn[bucket])
+			return false;
+	}
+	return true;
+}
+
+bool world_healthy(struct world *w)
+{
+	for (uint32_t i = 0; w->copies > 1 && i < w->map->bucket_count; i++)
+		if (!bucket_healthy(w, i))
+			return false;
+	return true;
+}
+
+bool world_heal(struct world *w, uint64_t max_us)
+{
+	uint64_t until = now_of(w) + max_us;
+
+	while (!world_healthy(w) && now_of(w) < until)
+		world_turn(w);
+	return world_healthy(w);
+}
+
+void world_pass(struct world *w, uint64_t us)
+{
+	uint64_t until = now_of(w) + us;
+
+	while (now_of(w) < until)
+		world_turn(w);
 }
 
 static bool shard_quiet(const struct world_shard *ws)
@@ -559,6 +726,8 @@ static bool shard_quiet(const struct world_shard *ws)
 
 static bool world_quiet(struct world *w)
 {
+	if (!world_healthy(w))
+		return false;
 	if (!list_empty(&w->messages))
 		return false;
 	for (uint32_t i = 0; i < w->shard_count; i++)

@@ -15,9 +15,10 @@
 #ifndef WFS_TESTS_WORLD_H
 #define WFS_TESTS_WORLD_H
 
-#include "core/shard/shard_impl.h"
+#include "core/shard/member.h"
+#include "tests/lib/map_store_mem.h"
 
-#define WORLD_SHARDS_MAX 4u
+#define WORLD_SHARDS_MAX 8u
 #define WORLD_CLIENT     UINT32_MAX
 #define WORLD_BUCKETS    8u
 
@@ -40,11 +41,22 @@ struct world_shard {
 	uint64_t message_count;   /* delivered to it so far */
 	uint64_t kill_at_message; /* dies when it has had so many; 0: never */
 	unsigned kill_count;
+	/* With several copies each shard is a node of its own, with a keeper. */
+	const struct map *map; /* as far as it knows */
+	struct map *first_map;
+	struct keeper *keeper;
+	struct map_store_mem map_store;
+	uint64_t keeper_us; /* when the keeper wants its turn */
+	bool cut_off;       /* no message reaches it, or leaves it */
+	bool frozen;        /* stopped: no turn, but it is not dead */
 };
 
 struct world {
 	struct env_sim env;
-	struct map *map;
+	struct map *map; /* what clients go by; with several copies the newest there is */
+	uint32_t copies;
+	struct mem_maps maps;
+	uint32_t op_count; /* of clients, so far: their sequence numbers */
 	uint64_t seed;
 	uint64_t state;
 	bool shuffle;        /* messages take a random time */
@@ -54,6 +66,7 @@ struct world {
 	bool lossy; /* and some longer than anybody waits */
 	uint32_t shard_count;
 	struct world_shard shards[WORLD_SHARDS_MAX];
+	struct list again;    /* operations of clients that will be sent again */
 	struct list messages; /* all that somebody still cares for */
 	struct cred cred;     /* of the plain w_* calls */
 	uint64_t session;
@@ -63,6 +76,7 @@ struct world {
 struct world_options {
 	uint32_t shard_count;
 	uint32_t bucket_count; /* 0: WORLD_BUCKETS */
+	uint32_t copies;       /* 0: one, without keepers */
 	uint64_t seed;
 	uint64_t disk_bytes;    /* 0: 96 MiB */
 	uint32_t segment_bytes; /* 0: 4 MiB */
@@ -80,6 +94,12 @@ void world_restart(struct world *w, uint32_t shard);
 void world_stop(struct world *w, uint32_t shard);
 /* Everything that can happen now, or time passes. */
 void world_turn(struct world *w);
+/* Every bucket has a serving primary and all its copies are in sync. */
+bool world_healthy(struct world *w);
+/* Turn until then, for at most so long (simulated). */
+bool world_heal(struct world *w, uint64_t max_us);
+/* Let so much time pass. */
+void world_pass(struct world *w, uint64_t us);
 /* Until nothing is under way any more. All shards must be up. */
 void world_quiesce(struct world *w);
 uint64_t world_random(struct world *w);
@@ -92,6 +112,10 @@ void world_call_send(struct world *w, struct rpc_call *call);
 			  */
 /* Quiesces, reads all keys of all buckets, and ends the test unless they fit together. */
 void world_check(struct world *w, unsigned allow);
+
+/* Several copies: all members of a bucket hold the same, and no block is lost (part of
+ * world_check). */
+void world_copies_check(struct world *w);
 
 /* --- clients (world_client.c) --- */
 
@@ -142,6 +166,12 @@ struct wop {
 	bool once;   /* and a stale one is the answer */
 	bool append; /* at the end of a file of less than a chunk */
 	struct rpc_call call;
+	uint32_t seq;      /* of the operation: the same however often it is sent */
+	struct list again; /* in w->again, until again_us */
+	uint64_t again_us;
+	uint64_t until_us; /* when it gives up */
+	void (*done)(struct rpc_call *c, int status, const void *reply, uint32_t reply_size,
+		uint32_t reply_data_size);
 	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
 };
 
@@ -156,6 +186,8 @@ void wop_write(struct wop *o, struct world *w, ino_id ino, uint64_t offset,
 void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void *data,
 	uint32_t size);
 void wop_begin(struct wop *o);
+/* Those that are due again. True when there were any; lowers *next. */
+bool wops_again(struct world *w, uint64_t *next);
 int wop_wait(struct wop *o);
 int wop_run(struct wop *o);
 

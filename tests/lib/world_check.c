@@ -378,6 +378,10 @@ static void blocks_check(struct image *im)
 {
 	uint64_t counts[WORLD_SHARDS_MAX] = {0};
 
+	if (im->w->copies > 1) {
+		world_copies_check(im->w);
+		return;
+	}
 	if (im->block_count)
 		qsort(im->blocks, im->block_count, sizeof(*im->blocks), block_order);
 	for (size_t i = 0; i < im->block_count; i++) {

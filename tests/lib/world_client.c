@@ -14,7 +14,10 @@
 
 #define LINKS_MAX       40u
 #define TRIES_MAX       8u
-#define CALL_TIMEOUT_MS 10000u
+#define CALL_TIMEOUT_MS 10000u /* of one attempt; less where another may help */
+#define AGAIN_MS        1000u
+#define AGAIN_US        30000u
+#define PATIENCE_US     60000000u
 #define TURNS_MAX       2000000u
 
 static void step(struct wop *o);
@@ -26,6 +29,46 @@ static void finish(struct wop *o, int status)
 	o->finished = true;
 }
 
+/* What the real client does: the same again, while a copy may be alive. */
+static bool worth_another(const struct wop *o, int status)
+{
+	return o->w->copies > 1 && env_now_us(&o->w->env.env) < o->until_us &&
+	       (status == -EREMCHG || status == -EIO || status == -ETIMEDOUT ||
+		       status == -EAGAIN || status == -ESHUTDOWN);
+}
+
+static void call_ended(struct rpc_call *c, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	struct wop *o = container_of(c, struct wop, call);
+
+	if (!worth_another(o, status)) {
+		o->done(c, status, reply, reply_size, reply_data_size);
+		return;
+	}
+	o->again_us = env_now_us(&o->w->env.env) + AGAIN_US;
+	list_push_back(&o->w->again, &o->again);
+}
+
+bool wops_again(struct world *w, uint64_t *next)
+{
+	uint64_t now = env_now_us(&w->env.env);
+
+	list_for_each(it, tmp, &w->again)
+	{
+		struct wop *o = container_of(it, struct wop, again);
+
+		if (o->again_us <= now) {
+			list_remove(&o->again);
+			world_call_send(w, &o->call);
+			return true;
+		}
+		if (o->again_us < *next)
+			*next = o->again_us;
+	}
+	return false;
+}
+
 static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size,
 	void (*done)(struct rpc_call *c, int status, const void *reply,
 		uint32_t reply_size, uint32_t reply_data_size))
@@ -34,12 +77,15 @@ static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size
 		.op = op,
 		.bucket = bucket,
 		.session = o->session,
-		.timeout_ms = CALL_TIMEOUT_MS,
+		.slot = (uint16_t)(o->seq & 0x3fff),
+		.seq = o->seq,
+		.timeout_ms = o->w->copies > 1 ? AGAIN_MS : CALL_TIMEOUT_MS,
 		.cred = &o->cred,
 		.body = o->body,
 		.body_size = body_size,
-		.done = done,
+		.done = call_ended,
 	};
+	o->done = done;
 	if (op == o->op || o->data) {
 		o->call.data = o->data;
 		o->call.data_size = o->data_size;
@@ -397,6 +443,8 @@ void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void 
 void wop_begin(struct wop *o)
 {
 	o->finished = false;
+	o->seq = ++o->w->op_count;
+	o->until_us = env_now_us(&o->w->env.env) + PATIENCE_US;
 	if (o->op == OP_WRITE && !o->known && !o->once)
 		io_refresh(o);
 	else if (o->op == OP_READ || o->op == OP_WRITE)

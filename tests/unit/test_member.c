@@ -1,0 +1,126 @@
+/* Buckets with several members: replication, takeover, catching up, copies. */
+#include "tests/lib/world.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+static struct world w[1];
+
+static void begin(uint32_t shards, uint32_t copies, uint64_t seed)
+{
+	world_init(w, &(struct world_options){.shard_count = shards,
+			      .copies = copies,
+			      .seed = seed});
+	cr_assert(world_heal(w, 20000000), "it does not begin, seed %llu",
+		(unsigned long long)seed);
+}
+
+TestSuite(member, .timeout = 120);
+
+Test(member, begins_and_serves)
+{
+	char name[64];
+	uint8_t data[20000], got[20000];
+	ino_id f;
+
+	begin(3, 2, 1);
+	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "/d/f%d", i);
+		cr_assert_eq(w_create(w, name, 0644, &f), 0);
+		memset(data, i, sizeof(data));
+		cr_assert_eq(w_write(w, f, data, sizeof(data), 100), 0);
+		cr_assert_eq(w_read(w, f, got, sizeof(got), 100), sizeof(got));
+		cr_assert_arr_eq(got, data, sizeof(got));
+	}
+	world_check(w, 0);
+	world_release(w);
+}
+
+static void fill(const char *dir, int from, int to)
+{
+	uint8_t data[9000];
+	char name[64];
+	ino_id f;
+
+	for (int i = from; i < to; i++) {
+		snprintf(name, sizeof(name), "%s/f%d", dir, i);
+		cr_assert_eq(w_create(w, name, 0644, &f), 0, "create %s", name);
+		memset(data, i + 1, sizeof(data));
+		cr_assert_eq(w_write(w, f, data, sizeof(data), 0), 0);
+	}
+}
+
+static void verify(const char *dir, int from, int to)
+{
+	uint8_t data[9000], got[9000];
+	struct attr attr;
+	char name[64];
+
+	for (int i = from; i < to; i++) {
+		snprintf(name, sizeof(name), "%s/f%d", dir, i);
+		cr_assert_eq(w_stat(w, name, &attr), 0, "stat %s", name);
+		memset(data, i + 1, sizeof(data));
+		cr_assert_eq(w_read(w, attr.ino, got, sizeof(got), 0), sizeof(got));
+		cr_assert_arr_eq(got, data, sizeof(got), "%s", name);
+	}
+}
+
+Test(member, any_one_may_die)
+{
+	for (uint32_t victim = 0; victim < 3; victim++) {
+		begin(3, 2, 10 + victim);
+		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+		fill("/d", 0, 20);
+		world_kill(w, victim);
+		verify("/d", 0, 20);
+		fill("/d", 20, 40);
+		cr_assert_eq(w_mkdir(w, "/e", 0755), 0);
+		fill("/e", 0, 20);
+		world_restart(w, victim);
+		fill("/d", 40, 60);
+		cr_assert(world_heal(w, 60000000), "not healed");
+		verify("/d", 0, 60);
+		verify("/e", 0, 20);
+		world_check(w, 0);
+		world_release(w);
+	}
+}
+
+Test(member, all_may_die_at_once)
+{
+	begin(3, 2, 20);
+	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+	for (int i = 0; i < 6; i++) {
+		fill("/d", 10 * i, 10 * i + 10);
+		for (uint32_t s = 0; s < 3; s++)
+			world_kill(w, s);
+		for (uint32_t s = 0; s < 3; s++)
+			world_restart(w, s);
+		verify("/d", 0, 10 * i + 10);
+		cr_assert(world_heal(w, 60000000), "not healed");
+	}
+	world_check(w, 0);
+	world_release(w);
+}
+
+Test(member, two_of_three_copies_may_die)
+{
+	begin(4, 3, 30);
+	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+	fill("/d", 0, 20);
+	world_kill(w, 0);
+	world_kill(w, 2);
+	verify("/d", 0, 20);
+	fill("/d", 20, 30);
+	world_restart(w, 0);
+	world_restart(w, 2);
+	cr_assert(world_heal(w, 60000000), "not healed");
+	verify("/d", 0, 30);
+	world_check(w, 0);
+	world_release(w);
+}
