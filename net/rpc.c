@@ -218,7 +218,7 @@ static void message_sent(struct fabric_op *op, int status, size_t size_bytes)
 	rpc->stats.errors++;
 	peer_lost(rpc, peer);
 	if (id)
-		client_send_failed(rpc, id, -EIO);
+		client_send_failed(rpc, id, -ECONNRESET);
 }
 
 /* 0, -EAGAIN, or it cannot be sent at all. */

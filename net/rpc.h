@@ -5,8 +5,8 @@
  * thread. A struct request is what a server sees; it is used alike for requests that came
  * over the fabric and those taken from a local program's ring (core/session/session.c). A
  * struct rpc_call is what a caller fills in. Every call ends with exactly one done(),
- * within its timeout: status 0, the server's errno, -ETIMEDOUT, or -EIO when the peer is
- * gone (connection refused or lost while it was in flight). Peers that come back are
+ * within its timeout: status 0, the server's errno, -ETIMEDOUT, or -ECONNRESET when the
+ * peer is gone (connection refused or lost while it was in flight). Peers that come back are
  * reconnected to by the next call.
  *
  * All callers are shards that their servers know by rpc_peer_set, themselves included if
@@ -103,6 +103,11 @@ uint32_t rpc_peer_fill(struct rpc *rpc, uint32_t shard);
 /* Send to a shard. map_epoch and bucket_epoch go into the head. */
 void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *call,
 	uint64_t map_epoch, uint32_t bucket_epoch);
+
+/* Buckets have other owners: calls about those that were sent to another than owner() says
+ * end with -EREMCHG. */
+void rpc_owners_changed(struct rpc *rpc, uint32_t (*owner)(void *ctx, uint16_t bucket),
+	void *ctx);
 
 /* The fd that is readable when rpc_poll has something to do. */
 int rpc_wait_fd(struct rpc *rpc);

@@ -237,13 +237,14 @@ void rpc_send(struct rpc *rpc, uint32_t shard, struct rpc_call *user, uint64_t m
 	list_remove(&call->link);
 	call->user = user;
 	call->op = user->op;
+	call->shard = shard;
 	call->was_sent = false;
 	call->deadline_us =
 		rpc->now_us + (uint64_t)(user->timeout_ms ? user->timeout_ms : 1) * 1000;
 	timer_insert(rpc, call);
 	call->peer = rpc_peer(rpc, shard);
 	if (!call->peer) {
-		call_fail_early(rpc, call, -EIO);
+		call_fail_early(rpc, call, -ECONNRESET);
 		return;
 	}
 	probe_asked(rpc, call->peer);
@@ -286,7 +287,20 @@ void client_peer_dead(struct rpc *rpc, struct peer *peer)
 	{
 		struct call *call = container_of(it, struct call, link);
 		if (call->peer == peer)
-			call_fail_early(rpc, call, -EIO);
+			call_fail_early(rpc, call, -ECONNRESET);
+	}
+}
+
+void rpc_owners_changed(struct rpc *rpc, uint32_t (*owner)(void *ctx, uint16_t bucket),
+	void *ctx)
+{
+	list_for_each(it, tmp, &rpc->call_timers)
+	{
+		struct call *call = container_of(it, struct call, link);
+		const struct rpc_call *user = call->user;
+
+		if (!(user->flags & HEAD_TO_SHARD) && owner(ctx, user->bucket) != call->shard)
+			call_fail_early(rpc, call, -EREMCHG);
 	}
 }
 

@@ -92,6 +92,7 @@ struct call {
 	uint64_t deadline_us;
 	uint64_t id;
 	uint16_t op;
+	uint32_t shard;
 	bool was_sent;
 	int early_status; /* ended before it began: tell in the next poll */
 };

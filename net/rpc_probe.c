@@ -5,7 +5,7 @@
  * takes sends to nobody for as long as one likes. So a peer that has calls of ours and
  * has been silent for PROBE_AFTER_US is asked by a plain TCP connection to its address,
  * closed as soon as it is there: if it is refused, nobody listens, whoever had our calls
- * is dead, and they fail with -EIO instead of waiting for their deadline. Any other
+ * is dead, and they fail with -ECONNRESET instead of waiting for their deadline. Any other
  * outcome says nothing. Only for providers whose addresses are TCP listeners.
  *
  *   idle --silent for long--> connecting --refused--> calls fail

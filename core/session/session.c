@@ -143,6 +143,7 @@ void session_end(struct session *s, const char *reason)
 		ring_poll_cancel(s->server->ring, &s->socket_op);
 	if (s->event_armed)
 		ring_poll_cancel(s->server->ring, &s->event_op);
+	takes_drop(s);
 	session_settle(s);
 }
 
@@ -472,6 +473,7 @@ int session_server_new(const struct session_options *opt,
 	list_init(&server->active);
 	list_init(&server->hellos);
 	list_init(&server->pool);
+	list_init(&server->again);
 	rc = listener_open(server, opt->socket_path);
 	if (rc) {
 		mem_free(server);
@@ -554,7 +556,7 @@ static bool session_doze(struct session *s)
 unsigned session_poll(struct session_server *server)
 {
 	struct list turn;
-	unsigned count = 0;
+	unsigned count = takes_again(server);
 
 	if (!server->accept_armed && env_now_us(server->env) >= server->rearm_us)
 		accept_arm(server);
@@ -574,6 +576,18 @@ unsigned session_poll(struct session_server *server)
 		}
 	}
 	return count;
+}
+
+uint64_t session_next_us(const struct session_server *server)
+{
+	const struct take *t;
+	uint64_t now;
+
+	if (list_empty(&server->again))
+		return UINT64_MAX;
+	t = container_of(server->again.next, struct take, link);
+	now = env_now_us(server->env);
+	return t->again_us > now ? t->again_us - now : 0;
 }
 
 bool session_sleep(struct session_server *server)

@@ -39,6 +39,8 @@ void session_map_set(struct session_server *server, const struct map *map);
 
 /* Take what programs have submitted. Returns the number of requests. */
 unsigned session_poll(struct session_server *server);
+/* us until session_poll has something to do by itself. */
+uint64_t session_next_us(const struct session_server *server);
 /* Before sleeping: tell programs to use the eventfd. False: there is work, do not sleep. */
 bool session_sleep(struct session_server *server);
 void session_awake(struct session_server *server);

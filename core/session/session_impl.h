@@ -62,7 +62,8 @@ struct session {
 struct take {
 	struct request req;
 	struct session *session;
-	struct list link; /* pool */
+	struct list link; /* pool, or server->again */
+	uint64_t again_us;
 	uint32_t slot;
 	struct wire_head head;
 	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
@@ -76,6 +77,7 @@ struct session_server {
 	void (*submit)(void *ctx, struct request *req);
 	void (*ended)(void *ctx, uint64_t session);
 	void *ctx;
+	struct list again; /* struct take: sent again soon */
 	char path[108];
 	int listener;
 	bool accept_armed;
@@ -103,6 +105,9 @@ void session_activate(struct session *s);
 
 /* Take what is submitted in one session. Returns requests; may end the session. */
 unsigned session_take(struct session *s);
+/* Submit what is due again. */
+unsigned takes_again(struct session_server *server);
+void takes_drop(struct session *s);
 void take_pool_release(struct session_server *server);
 
 /* --- identity.c --------------------------------------------------------------------- */

@@ -15,6 +15,8 @@
 #include "core/base/mem.h"
 #include "core/session/session_impl.h"
 
+#define AGAIN_US 20000u
+
 /* --- the pool ----------------------------------------------------------------------- */
 
 static struct take *take_new(struct session_server *server)
@@ -78,10 +80,69 @@ static void slot_reply(struct session *s, uint32_t index, uint16_t op, int statu
 		syscall(SYS_futex, &slot->state, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+/*
+ * With several copies of everything, a bucket that is just changing hands is asked for
+ * again, under the same session, slot and sequence number, till the deadline.
+ */
+static bool take_postpone(struct take *t, int status)
+{
+	struct session *s = t->session;
+	uint64_t now = env_now_us(s->server->env);
+
+	if ((status != -EREMCHG && status != -ECONNRESET) || s->server->map->copies == 1 ||
+		s->state != SESSION_OPEN || now + AGAIN_US >= t->req.deadline_us)
+		return false;
+	t->again_us = now + AGAIN_US;
+	list_push_back(&s->server->again, &t->link);
+	return true;
+}
+
+static void request_fill(struct session *s, struct take *t);
+
+unsigned takes_again(struct session_server *server)
+{
+	uint64_t now = list_empty(&server->again) ? 0 : env_now_us(server->env);
+	unsigned count = 0;
+
+	while (!list_empty(&server->again)) {
+		struct take *t = list_first(&server->again, struct take, link);
+		uint64_t deadline_us = t->req.deadline_us;
+
+		if (t->again_us > now)
+			break;
+		list_remove(&t->link);
+		request_fill(t->session, t);
+		t->req.deadline_us = deadline_us;
+		server->submit(server->ctx, &t->req);
+		count++;
+	}
+	return count;
+}
+
+/* The session ends: nobody waits for what was postponed. */
+void takes_drop(struct session *s)
+{
+	list_for_each(it, tmp, &s->server->again)
+	{
+		struct take *t = container_of(it, struct take, link);
+
+		if (t->session != s)
+			continue;
+		list_remove(&t->link);
+		take_free(s->server, t);
+		s->under_way--;
+	}
+}
+
 static void take_done(struct request *req, int status)
 {
 	struct take *t = container_of(req, struct take, req);
 	struct session *s = t->session;
+
+	if (status < 0 && take_postpone(t, status))
+		return;
+	if (status == -ECONNRESET)
+		status = -EIO;
 
 	s->busy &= ~(1u << t->slot);
 	s->under_way--;

@@ -413,7 +413,7 @@ static void map_take(struct reactor *r)
 	if (!map)
 		return;
 	r->map = map;
-	r->router.map = map;
+	router_map_set(&r->router, map);
 	shard_map_set(r->shard, map);
 	if (r->sessions)
 		session_map_set(r->sessions, map);
@@ -435,6 +435,9 @@ static unsigned turn(struct reactor *r, uint64_t *wait_us)
 	rpc_fill_set(r->rpc, shard_fill(r->shard));
 	work += rpc_poll(r->rpc, &next);
 	*wait_us = next;
+	next = r->sessions ? session_next_us(r->sessions) : UINT64_MAX;
+	if (next < *wait_us)
+		*wait_us = next;
 	next = shard_poll(r->shard);
 	if (next < *wait_us)
 		*wait_us = next;

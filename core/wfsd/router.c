@@ -158,6 +158,17 @@ void router_session_ended(void *ctx, uint64_t session)
 	}
 }
 
+static uint32_t owner_of(void *ctx, uint16_t bucket)
+{
+	return target_of(ctx, 0, bucket);
+}
+
+void router_map_set(struct router *r, const struct map *map)
+{
+	r->map = map;
+	rpc_owners_changed(r->rpc, owner_of, r);
+}
+
 unsigned router_poll(struct router *r)
 {
 	struct list ready;

@@ -29,6 +29,8 @@ uint32_t router_fill_of(void *ctx, uint32_t shard);
 void router_submit(void *ctx, struct request *req);
 /* struct session_options.ended */
 void router_session_ended(void *ctx, uint64_t session);
+/* Calls to who is no longer the owner of their bucket come to an end. */
+void router_map_set(struct router *r, const struct map *map);
 /* Hand over what is queued; returns how much that was. */
 unsigned router_poll(struct router *r);
 
