@@ -21,11 +21,10 @@ uint64_t name_hash63(const char *name, size_t length, uint64_t seed)
 
 uint16_t chunk_bucket(ino_id ino, uint64_t index, uint32_t bucket_count)
 {
-	uint8_t key[16];
+	uint8_t key[8];
 
 	if (index == 0)
 		return ino_bucket(ino);
 	be64_write(key, ino);
-	be64_write(key + 8, index);
-	return (uint16_t)(hash64(key, sizeof(key), 0) & (bucket_count - 1));
+	return (uint16_t)((hash64(key, sizeof(key), 0) + index) & (bucket_count - 1));
 }

@@ -4,7 +4,8 @@
  * ino = bucket:16 | counter:48. An inode never leaves the bucket where it was born, so
  * its number says who owns it. File data is cut into chunks of 1 MiB; chunk 0 lives in
  * the bucket of its inode (a small file is one bucket's business), chunk n > 0 in the
- * bucket chunk_bucket() hashes it to. Data moves in blocks of 4 KiB.
+ * bucket that chunk_bucket() gives it: a hash of the file, and from there in turn. Data
+ * moves in blocks of 4 KiB.
  */
 #ifndef WFS_BASE_TYPES_H
 #define WFS_BASE_TYPES_H
