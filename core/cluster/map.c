@@ -1,5 +1,5 @@
 /*
- * The cluster map as a value: making, copying, placing buckets.
+ * The cluster map as a value: making, copying, looking into it.
  *
  * A map is one allocation: the struct, then its four arrays. So it is freed in one go and
  * a half-made map cannot exist.
@@ -32,6 +32,9 @@ struct map *map_new(uint32_t node_count, uint32_t shard_count, uint32_t bucket_c
 	map->shard_count = shard_count;
 	map->bucket_count = bucket_count;
 	map->filesystem_count = filesystem_count;
+	map->copies = 1;
+	map->lease_ms = MAP_LEASE_MS_DEFAULT;
+	map->rebuild_after_s = MAP_REBUILD_AFTER_S_DEFAULT;
 	map->nodes = (struct map_node *)(p + nodes_at);
 	map->shards = (struct map_shard *)(p + shards_at);
 	map->buckets = (struct map_bucket *)(p + buckets_at);
@@ -44,15 +47,20 @@ void map_free(struct map *map)
 	mem_free(map);
 }
 
-struct map *map_copy(const struct map *map, uint32_t more_filesystems)
+struct map *map_copy(const struct map *map, uint32_t more_nodes, uint32_t more_shards,
+	uint32_t more_filesystems)
 {
-	struct map *copy = map_new(map->node_count, map->shard_count, map->bucket_count,
+	struct map *copy = map_new(map->node_count + more_nodes,
+		map->shard_count + more_shards, map->bucket_count,
 		map->filesystem_count + more_filesystems);
 
 	if (!copy)
 		return NULL;
 	copy->epoch = map->epoch;
 	copy->timeout_ms = map->timeout_ms;
+	copy->copies = map->copies;
+	copy->lease_ms = map->lease_ms;
+	copy->rebuild_after_s = map->rebuild_after_s;
 	memcpy(copy->uuid, map->uuid, sizeof(copy->uuid));
 	memcpy(copy->name, map->name, sizeof(copy->name));
 	memcpy(copy->provider, map->provider, sizeof(copy->provider));
@@ -64,12 +72,17 @@ struct map *map_copy(const struct map *map, uint32_t more_filesystems)
 	return copy;
 }
 
-void map_place(struct map *map)
+bool map_bucket_has_backup(const struct map_bucket *bucket, uint32_t shard)
 {
-	for (uint32_t i = 0; i < map->bucket_count && map->shard_count; i++) {
-		map->buckets[i].primary = i % map->shard_count;
-		map->buckets[i].epoch++;
-	}
+	for (uint32_t i = 0; i < bucket->backup_count; i++)
+		if (bucket->backups[i] == shard)
+			return true;
+	return false;
+}
+
+bool map_bucket_has(const struct map_bucket *bucket, uint32_t shard)
+{
+	return bucket->primary == shard || map_bucket_has_backup(bucket, shard);
 }
 
 const struct map_node *map_node_find(const struct map *map, uint32_t id)

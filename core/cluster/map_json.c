@@ -1,14 +1,20 @@
 /*
  * The map as JSON; the only file that knows jansson.
  *
- *   {"wfs_map": 1, "epoch": 7, "uuid": "8-4-4-4-12 hex", "name": "...",
- *    "provider": "net", "timeout_ms": 10000,
- *    "nodes": [{"id": 1, "host": "10.0.0.1", "socket": "/run/wfs/wfsd.sock"}, ...],
- *    "shards": [{"node": 1, "index": 0, "port": 7000}, ...],
- *    "buckets": [[epoch, shard number], ...],
+ *   {"wfs_map": 2, "epoch": 7, "uuid": "8-4-4-4-12 hex", "name": "...",
+ *    "provider": "net", "timeout_ms": 10000, "copies": 2, "lease_ms": 5000,
+ *    "rebuild_after_s": 60,
+ *    "nodes": [{"id": 1, "host": "10.0.0.1", "socket": "/run/wfs/wfsd.sock",
+ *      "domain": "rack1", "state": "in" | "draining" | "lost"}, ...],
+ *    "shards": [{"node": 1, "index": 0, "port": 7000, "device": "uuid or 0s",
+ *      "incarnation": "16 hex digits"}, ...],
+ *    "buckets": [[epoch, primary, [backup, ...], [target, ...]], ...],
  *    "filesystems": [{"fsid": 1, "name": "main", "root": "0001000000000001"}, ...]}
  *
- * Inode numbers are hex strings: JSON readers elsewhere keep only 53 bits. A map that
+ * Version 1 had one copy and no leases: a bucket was [epoch, primary], and what it did not
+ * have takes the defaults. It is read, and written as version 2.
+ *
+ * Inode numbers and incarnations are hex strings: JSON readers elsewhere keep only 53 bits. A map that
  * passes map_from_json is whole: every reference leads somewhere, every name is unique.
  */
 #include "core/cluster/map.h"
@@ -22,12 +28,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAP_JSON_VERSION 1
-#define TIMEOUT_MS_MAX   3600000u
+#define MAP_JSON_VERSION    2
+#define TIMEOUT_MS_MAX      3600000u
+#define LEASE_MS_MIN        100u
+#define LEASE_MS_MAX        600000u
+#define REBUILD_AFTER_S_MAX 31536000u
 
 struct parse {
 	char *reason;
 	size_t reason_size;
+	bool old; /* version 1 */
+};
+
+static const char *const node_states[] = {
+	[MAP_NODE_IN] = "in",
+	[MAP_NODE_DRAINING] = "draining",
+	[MAP_NODE_LOST] = "lost",
 };
 
 __attribute__((format(printf, 2, 3))) static int refuse(
@@ -111,11 +127,17 @@ static json_t *nodes_json(const struct map *map)
 {
 	json_t *array = json_array();
 
-	for (uint32_t i = 0; i < map->node_count; i++)
-		array = array_with(
-			array, json_pack("{sI ss ss}", "id", (json_int_t)map->nodes[i].id,
-				       "host", map->nodes[i].host, "socket",
-				       map->nodes[i].socket));
+	for (uint32_t i = 0; i < map->node_count; i++) {
+		const struct map_node *n = &map->nodes[i];
+		char domain[MAP_DOMAIN_MAX + 1];
+
+		snprintf(domain, sizeof(domain), "node%u", n->id);
+		array = array_with(array,
+			json_pack("{sI ss ss ss ss}", "id", (json_int_t)n->id, "host",
+				n->host, "socket", n->socket, "domain",
+				n->domain[0] ? n->domain : domain, "state",
+				node_states[n->state]));
+	}
 	return array;
 }
 
@@ -123,11 +145,26 @@ static json_t *shards_json(const struct map *map)
 {
 	json_t *array = json_array();
 
-	for (uint32_t i = 0; i < map->shard_count; i++)
+	for (uint32_t i = 0; i < map->shard_count; i++) {
+		const struct map_shard *s = &map->shards[i];
+		char device[37], incarnation[17];
+
+		uuid_text(s->device_uuid, device);
+		snprintf(incarnation, sizeof(incarnation), "%016" PRIx64, s->incarnation);
 		array = array_with(array,
-			json_pack("{sI sI si}", "node", (json_int_t)map->shards[i].node,
-				"index", (json_int_t)map->shards[i].index, "port",
-				(int)map->shards[i].port));
+			json_pack("{sI sI si ss ss}", "node", (json_int_t)s->node,
+				"index", (json_int_t)s->index, "port", (int)s->port,
+				"device", device, "incarnation", incarnation));
+	}
+	return array;
+}
+
+static json_t *numbers_json(const uint32_t *numbers, uint32_t count)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; i < count; i++)
+		array = array_with(array, json_integer(numbers[i]));
 	return array;
 }
 
@@ -135,10 +172,14 @@ static json_t *buckets_json(const struct map *map)
 {
 	json_t *array = json_array();
 
-	for (uint32_t i = 0; i < map->bucket_count; i++)
-		array = array_with(
-			array, json_pack("[II]", (json_int_t)map->buckets[i].epoch,
-				       (json_int_t)map->buckets[i].primary));
+	for (uint32_t i = 0; i < map->bucket_count; i++) {
+		const struct map_bucket *b = &map->buckets[i];
+
+		array = array_with(array,
+			json_pack("[IIoo]", (json_int_t)b->epoch, (json_int_t)b->primary,
+				numbers_json(b->backups, b->backup_count),
+				numbers_json(b->targets, b->target_count)));
+	}
 	return array;
 }
 
@@ -164,10 +205,11 @@ char *map_to_json(const struct map *map)
 	char *text;
 
 	uuid_text(map->uuid, uuid);
-	root = json_pack("{si sI ss ss ss sI so so so so}", "wfs_map", MAP_JSON_VERSION,
+	root = json_pack("{si sI ss ss ss sI sI sI sI so so so so}", "wfs_map", MAP_JSON_VERSION,
 		"epoch", (json_int_t)map->epoch, "uuid", uuid, "name", map->name,
 		"provider", map->provider, "timeout_ms", (json_int_t)map->timeout_ms,
-		"nodes", nodes_json(map), "shards", shards_json(map), "buckets",
+		"copies", (json_int_t)map->copies, "lease_ms", (json_int_t)map->lease_ms,
+		"rebuild_after_s", (json_int_t)map->rebuild_after_s, "nodes", nodes_json(map), "shards", shards_json(map), "buckets",
 		buckets_json(map), "filesystems", filesystems_json(map));
 	if (!root)
 		return NULL;
@@ -228,6 +270,18 @@ static int get_array(struct parse *p, const json_t *root, const char *key, size_
 	return 0;
 }
 
+static int parse_node_state(struct parse *p, const json_t *item, struct map_node *node)
+{
+	const char *text = json_string_value(json_object_get(item, "state"));
+
+	for (size_t i = 0; text && i < sizeof(node_states) / sizeof(*node_states); i++)
+		if (strcmp(text, node_states[i]) == 0) {
+			node->state = (enum map_node_state)i;
+			return 0;
+		}
+	return refuse(p, "state of node %u is not in, draining or lost", node->id);
+}
+
 static int parse_nodes(struct parse *p, const json_t *array, struct map *map)
 {
 	for (uint32_t i = 0; i < map->node_count; i++) {
@@ -239,12 +293,34 @@ static int parse_nodes(struct parse *p, const json_t *array, struct map *map)
 		if (rc == 0)
 			rc = get_text(
 				p, item, "socket", node->socket, sizeof(node->socket));
+		if (rc == 0 && p->old)
+			snprintf(node->domain, sizeof(node->domain), "node%u", node->id);
+		else if (rc == 0)
+			rc = get_text(
+				p, item, "domain", node->domain, sizeof(node->domain));
+		if (rc == 0 && !p->old)
+			rc = parse_node_state(p, item, node);
 		if (rc)
 			return rc;
 		for (uint32_t j = 0; j < i; j++)
 			if (map->nodes[j].id == node->id)
 				return refuse(p, "node id %u is there twice", node->id);
 	}
+	return 0;
+}
+
+static int parse_shard_identity(
+	struct parse *p, const json_t *item, uint32_t i, struct map_shard *shard)
+{
+	const char *device = json_string_value(json_object_get(item, "device"));
+	const char *text = json_string_value(json_object_get(item, "incarnation"));
+
+	if (p->old)
+		return 0;
+	if (!device || !uuid_parse(device, shard->device_uuid))
+		return refuse(p, "device of shard %u is not 8-4-4-4-12 hex digits", i);
+	if (!text || !hex64_parse(text, &shard->incarnation))
+		return refuse(p, "incarnation of shard %u is not 16 hex digits", i);
 	return 0;
 }
 
@@ -259,6 +335,8 @@ static int parse_shards(struct parse *p, const json_t *array, struct map *map)
 			rc = get_u32(p, item, "index", MAP_SHARDS_MAX - 1, &shard->index);
 		if (rc == 0)
 			rc = get_number(p, item, "port", UINT16_MAX, &port);
+		if (rc == 0)
+			rc = parse_shard_identity(p, item, i, shard);
 		if (rc)
 			return rc;
 		shard->port = (uint16_t)port;
@@ -279,22 +357,68 @@ static int parse_shards(struct parse *p, const json_t *array, struct map *map)
 	return 0;
 }
 
+/* A list of different shards, at most `max`. */
+static int parse_members(struct parse *p, const json_t *array, const struct map *map,
+	uint32_t members[MAP_COPIES_MAX], uint32_t *count_out)
+{
+	size_t count = json_array_size(array);
+
+	if (!json_is_array(array) || count > map->copies)
+		return refuse(p, "more than %u backups or targets", map->copies);
+	for (uint32_t k = 0; k < count; k++) {
+		const json_t *v = json_array_get(array, k);
+
+		if (!json_is_integer(v) || json_integer_value(v) < 0 ||
+			json_integer_value(v) >= map->shard_count)
+			return refuse(p, "a shard that does not exist");
+		members[k] = (uint32_t)json_integer_value(v);
+		for (uint32_t j = 0; j < k; j++)
+			if (members[j] == members[k])
+				return refuse(p, "shard %u twice", members[k]);
+	}
+	*count_out = (uint32_t)count;
+	return 0;
+}
+
+static int parse_bucket(struct parse *p, const json_t *item, const struct map *map,
+	struct map_bucket *b)
+{
+	const json_t *epoch = json_array_get(item, 0);
+	const json_t *primary = json_array_get(item, 1);
+	int rc;
+
+	if (json_array_size(item) != (p->old ? 2 : 4) || !json_is_integer(epoch) ||
+		!json_is_integer(primary) || json_integer_value(epoch) < !p->old ||
+		json_integer_value(epoch) > UINT32_MAX)
+		return refuse(p, "not [epoch, shard, backups, targets]");
+	if (json_integer_value(primary) < 0 ||
+		json_integer_value(primary) >= map->shard_count)
+		return refuse(p, "a shard that does not exist");
+	b->epoch = (uint32_t)json_integer_value(epoch);
+	b->primary = (uint32_t)json_integer_value(primary);
+	if (p->old) {
+		b->epoch += b->epoch == 0;
+		b->target_count = 1;
+		b->targets[0] = b->primary;
+		return 0;
+	}
+	rc = parse_members(p, json_array_get(item, 2), map, b->backups, &b->backup_count);
+	if (rc == 0)
+		rc = parse_members(
+			p, json_array_get(item, 3), map, b->targets, &b->target_count);
+	if (rc == 0 && map_bucket_has_backup(b, b->primary))
+		rc = refuse(p, "shard %u twice", b->primary);
+	return rc;
+}
+
 static int parse_buckets(struct parse *p, const json_t *array, struct map *map)
 {
 	for (uint32_t i = 0; i < map->bucket_count; i++) {
-		const json_t *item = json_array_get(array, i);
-		const json_t *epoch = json_array_get(item, 0);
-		const json_t *primary = json_array_get(item, 1);
-		if (json_array_size(item) != 2 || !json_is_integer(epoch) ||
-			!json_is_integer(primary) || json_integer_value(epoch) < 0 ||
-			json_integer_value(epoch) > UINT32_MAX)
-			return refuse(p, "bucket %u is not [epoch, shard]", i);
-		if (json_integer_value(primary) < 0 ||
-			json_integer_value(primary) >= map->shard_count)
-			return refuse(
-				p, "bucket %u is on a shard that does not exist", i);
-		map->buckets[i].epoch = (uint32_t)json_integer_value(epoch);
-		map->buckets[i].primary = (uint32_t)json_integer_value(primary);
+		char why[96];
+		struct parse inner = {why, sizeof(why), p->old};
+
+		if (parse_bucket(&inner, json_array_get(array, i), map, &map->buckets[i]))
+			return refuse(p, "bucket %u: %s", i, why);
 	}
 	return 0;
 }
@@ -343,6 +467,20 @@ static int parse_head(struct parse *p, const json_t *root, struct map *map)
 		return refuse(p, "epoch is 0");
 	if (map->timeout_ms == 0)
 		return refuse(p, "timeout_ms is 0");
+	if (!p->old) {
+		rc = get_u32(p, root, "copies", MAP_COPIES_MAX, &map->copies);
+		if (rc == 0)
+			rc = get_u32(p, root, "lease_ms", LEASE_MS_MAX, &map->lease_ms);
+		if (rc == 0)
+			rc = get_u32(p, root, "rebuild_after_s", REBUILD_AFTER_S_MAX,
+				&map->rebuild_after_s);
+		if (rc)
+			return rc;
+	}
+	if (map->copies == 0)
+		return refuse(p, "copies is 0");
+	if (map->lease_ms < LEASE_MS_MIN)
+		return refuse(p, "lease_ms is below %u", LEASE_MS_MIN);
 	if (!uuid || !uuid_parse(uuid, map->uuid))
 		return refuse(p, "uuid is not 8-4-4-4-12 hex digits in lower case");
 	return 0;
@@ -359,9 +497,10 @@ static int parse_root(struct parse *p, const json_t *root, struct map **map_out)
 	size_t bucket_count;
 	int rc = get_number(p, root, "wfs_map", INT64_MAX, &version);
 
-	if (rc == 0 && version != MAP_JSON_VERSION)
-		rc = refuse(p, "map format %" PRIu64 " is not the %d this program reads",
-			version, MAP_JSON_VERSION);
+	if (rc == 0 && (version < 1 || version > MAP_JSON_VERSION))
+		rc = refuse(p, "map format %" PRIu64 " is not one of 1 to %d, which this "
+			"program reads", version, MAP_JSON_VERSION);
+	p->old = rc == 0 && version == 1;
 	if (rc == 0)
 		rc = get_array(p, root, "nodes", 1, MAP_NODES_MAX, &nodes);
 	if (rc == 0)
@@ -402,7 +541,7 @@ static int parse_root(struct parse *p, const json_t *root, struct map **map_out)
 int map_from_json(const char *text, size_t size_bytes, struct map **map_out, char *reason,
 	size_t reason_size)
 {
-	struct parse p = {reason, reason_size};
+	struct parse p = {reason, reason_size, false};
 	json_error_t error;
 	json_t *root = json_loadb(text, size_bytes, JSON_REJECT_DUPLICATES, &error);
 	int rc;

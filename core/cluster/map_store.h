@@ -9,7 +9,9 @@
  *
  * Leases. A node that renews with ttl_ms at a time t of its own clock can be sure that no
  * other sees its lease expired before t + ttl_ms; so it takes t before the call. The store
- * measures on one clock, never on the wall clock of a node.
+ * measures on one clock, never on the wall clock of a node; and a lease that leases()
+ * shows as expired, or does not show, was expired or absent when it was read, with all
+ * renewals before in it (a linearizable read).
  */
 #ifndef WFS_CLUSTER_MAP_STORE_H
 #define WFS_CLUSTER_MAP_STORE_H

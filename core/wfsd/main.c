@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/base/mem.h"
+#include "core/cluster/map_store.h"
 #include "core/wfsd/reactor.h"
 
 #define WFSD_VERSION "0.1"
@@ -71,7 +72,7 @@ static int map_load(char *reason, size_t reason_size)
 		snprintf(reason, reason_size, "map %s: %s", node.config.map, strerror(-rc));
 		return rc;
 	}
-	rc = node.store->ops->load(node.store, &node.map);
+	rc = node.store->ops->load(node.store, 0, &node.map);
 	if (rc < 0)
 		snprintf(reason, reason_size, "map %s: %s", node.config.map,
 			node.store->reason[0] ? node.store->reason : strerror(-rc));
@@ -163,7 +164,7 @@ static int pidfile_write(char *reason, size_t reason_size)
 static void map_reload(void)
 {
 	struct map *map;
-	int rc = node.store->ops->load(node.store, &map);
+	int rc = node.store->ops->load(node.store, 0, &map);
 
 	if (rc < 0) {
 		log_error("map not reloaded reason=\"%s\"", node.store->reason);

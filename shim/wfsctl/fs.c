@@ -144,7 +144,7 @@ int cmd_fs_create(struct ctl *ctl, int argc, char **argv)
 			fsid = local.map->filesystems[i].fsid;
 	if (rc == EXIT_OK)
 		rc = root_make(ctl, &local, ++fsid, &root);
-	if (rc == EXIT_OK && !(map = map_copy(local.map, 1)))
+	if (rc == EXIT_OK && !(map = map_copy(local.map, 0, 0, 1)))
 		rc = ctl_fail("out of memory");
 	if (rc == EXIT_OK) {
 		assert(map);

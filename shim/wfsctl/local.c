@@ -53,7 +53,7 @@ int local_open(const struct ctl *ctl, struct local *local)
 	if (rc)
 		return ctl_usage(
 			"%s: %s: check the file system it is on", path, strerror(-rc));
-	rc = local->store->ops->load(local->store, &local->map);
+	rc = local->store->ops->load(local->store, 0, &local->map);
 	if (rc) {
 		rc = local->store->reason[0] ? ctl_usage("%s", local->store->reason)
 					     : ctl_usage("%s: %s", path, strerror(-rc));

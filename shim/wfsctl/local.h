@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "core/cluster/map.h"
+#include "core/cluster/map_store.h"
 #include "shim/client/client.h"
 #include "shim/wfsctl/ctl.h"
 

@@ -11,7 +11,7 @@
 
 #include "core/base/env.h"
 #include "core/base/mem.h"
-#include "core/cluster/map.h"
+#include "core/cluster/map_store.h"
 
 static struct map *sample(void)
 {
@@ -59,7 +59,7 @@ Test(map, buckets_are_spread_evenly)
 Test(map, copy_and_lookup)
 {
 	struct map *map = sample();
-	struct map *copy = map_copy(map, 2);
+	struct map *copy = map_copy(map, 0, 0, 2);
 
 	cr_assert_eq(copy->filesystem_count, 3);
 	cr_assert_str_eq(copy->filesystems[0].name, "main");
@@ -121,7 +121,7 @@ static void refused(const char *from, const char *to, const char *why)
 Test(map, what_is_refused)
 {
 	refused("{", "", "JSON");
-	refused("\"wfs_map\": 1", "\"wfs_map\": 2", "format 2");
+	refused("\"wfs_map\": 2", "\"wfs_map\": 3", "format 3");
 	refused("\"epoch\": 1", "\"epoch\": 0", "epoch");
 	refused("\"epoch\": 1", "\"epoch\": -1", "epoch");
 	refused("\"epoch\": 1", "\"epoch\": \"1\"", "epoch");
@@ -139,7 +139,7 @@ Test(map, what_is_refused)
 	refused("\"port\": 7001", "\"port\": 7000", "port");
 	refused("\"port\": 7001", "\"port\": 65536", "port");
 	refused("\"port\": 7001", "\"port\": 0", "port");
-	refused("\"buckets\": [", "\"buckets\": [[1, 0],", "power of two");
+	refused("\"buckets\": [", "\"buckets\": [[1, 0, [], [0]],", "power of two");
 	refused("\"buckets\": [\n  [\n   1,\n   0", "\"buckets\": [\n  [\n   1,\n   3",
 		"shard");
 	refused("\"buckets\": [\n  [", "\"buckets\": [\n  [5,", "epoch, shard");
@@ -206,7 +206,7 @@ Test(map_store, save_and_load)
 	struct map *loaded = NULL;
 
 	cr_assert_eq(map_store_file_open(path, &store), 0);
-	cr_assert_eq(store->ops->load(store, &loaded), -ENOENT);
+	cr_assert_eq(store->ops->load(store, 0, &loaded), -ENOENT);
 	cr_assert_not_null(
 		strstr(store->reason, "wfsctl cluster create"), "%s", store->reason);
 	map->epoch = 2;
@@ -217,7 +217,7 @@ Test(map_store, save_and_load)
 	cr_assert_not_null(strstr(store->reason, "somebody else"), "%s", store->reason);
 	map->epoch = 2;
 	cr_assert_eq(store->ops->save(store, map), 0, "%s", store->reason);
-	cr_assert_eq(store->ops->load(store, &loaded), 0);
+	cr_assert_eq(store->ops->load(store, 0, &loaded), 0);
 	cr_assert_eq(loaded->epoch, 2);
 	loaded->uuid[0]++;
 	loaded->epoch = 3;
@@ -238,7 +238,7 @@ Test(map_store, damage_is_told)
 	cr_assert_eq(write(fd, "{\"wfs_map\": 1", 13), 13);
 	close(fd);
 	cr_assert_eq(map_store_file_open(path, &store), 0);
-	cr_assert_eq(store->ops->load(store, &loaded), -EUCLEAN);
+	cr_assert_eq(store->ops->load(store, 0, &loaded), -EUCLEAN);
 	cr_assert_not_null(strstr(store->reason, "restore"), "%s", store->reason);
 	cr_assert_eq(store->ops->save(store, map), -EUCLEAN, "never over a damaged map");
 	map_free(map);
@@ -259,7 +259,7 @@ Test(map_store, a_failed_save_leaves_the_old_map)
 	map->epoch = 2;
 	cr_assert_lt(store->ops->save(store, map), 0);
 	cr_assert_neq(store->reason[0], '\0');
-	cr_assert_eq(store->ops->load(store, &loaded), 0);
+	cr_assert_eq(store->ops->load(store, 0, &loaded), 0);
 	cr_assert_eq(loaded->epoch, 1);
 	cr_assert_eq(rmdir(blocked), 0);
 	for (unsigned nth = 1;; nth++) {
@@ -292,7 +292,7 @@ Test(map_store, savers_take_turns)
 		if (fork())
 			continue;
 		for (int step = 0; step < STEPS;) {
-			if (store->ops->load(store, &map))
+			if (store->ops->load(store, 0, &map))
 				_exit(1);
 			map->epoch++;
 			map->timeout_ms++;
@@ -309,7 +309,7 @@ Test(map_store, savers_take_turns)
 		wait(&status);
 		cr_assert_eq(status, 0);
 	}
-	cr_assert_eq(store->ops->load(store, &map), 0);
+	cr_assert_eq(store->ops->load(store, 0, &map), 0);
 	cr_assert_eq(map->epoch, 1 + PROCESSES * STEPS);
 	cr_assert_eq(map->timeout_ms, 10000 + PROCESSES * STEPS);
 	map_free(map);
