@@ -50,9 +50,9 @@ void map_free(struct map *map)
 struct map *map_copy(const struct map *map, uint32_t more_nodes, uint32_t more_shards,
 	uint32_t more_filesystems)
 {
-	struct map *copy = map_new(map->node_count + more_nodes,
-		map->shard_count + more_shards, map->bucket_count,
-		map->filesystem_count + more_filesystems);
+	struct map *copy =
+		map_new(map->node_count + more_nodes, map->shard_count + more_shards,
+			map->bucket_count, map->filesystem_count + more_filesystems);
 
 	if (!copy)
 		return NULL;

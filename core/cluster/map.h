@@ -38,7 +38,7 @@ struct map_node {
 	enum map_node_state state;
 };
 
-struct map_shard { /* its position is its shard number in the cluster */
+struct map_shard {      /* its position is its shard number in the cluster */
 	uint32_t node;  /* id */
 	uint32_t index; /* within the node */
 	uint16_t port;
@@ -92,20 +92,20 @@ struct map *map_copy(const struct map *map, uint32_t more_nodes, uint32_t more_s
  * Place the buckets of a new cluster: targets, and the same as primary and backups, at
  * epoch 1. No two shards differ by more than one in members, nor in primaries, where the
  * failure domains allow it; copies of a bucket are in different domains where there are
- * enough, and never on one node unless the map has fewer nodes than copies; the backups of
- * one shard's buckets are spread over all others. -ENOMEM.
+ * enough, and never on one node unless the map has fewer nodes than copies; the backups
+ * of one shard's buckets are spread over all others. -ENOMEM.
  */
 int map_place(struct map *map);
 /*
  * Plan the targets again after shards went out or came in: shard_out[shard] must hold no
- * target. Moves as little as it can; balanced: no shard is above 1.25 times the mean where
- * that can be. With too few nodes left, buckets get fewer targets than copies. The same
- * map and shard_out give the same plan. -ENOMEM; -ENOSPC: no shard is left.
+ * target. Moves as little as it can; balanced: no shard is above 1.25 times the mean
+ * where that can be. With too few nodes left, buckets get fewer targets than copies. The
+ * same map and shard_out give the same plan. -ENOMEM; -ENOSPC: no shard is left.
  */
 int map_plan(struct map *map, const bool *shard_out);
 /* How many targets map_plan can give a bucket, and in how many different domains. */
-uint32_t map_plan_copies(const struct map *map, const bool *shard_out,
-	uint32_t *domains_out);
+uint32_t map_plan_copies(
+	const struct map *map, const bool *shard_out, uint32_t *domains_out);
 /* Is this shard a primary or in-sync backup (map_bucket_has_backup: a backup) of it? */
 bool map_bucket_has(const struct map_bucket *bucket, uint32_t shard);
 bool map_bucket_has_backup(const struct map_bucket *bucket, uint32_t shard);
@@ -114,7 +114,7 @@ uint64_t map_cluster_tag(const struct map *map); /* first 8 bytes of the uuid */
 
 /* JSON text, and back. Parsing validates everything: -EUCLEAN, with the reason. */
 char *map_to_json(const struct map *map); /* free() it; NULL when memory is short */
-int map_from_json(const char *text, size_t size_bytes, struct map **map_out,
-	char *reason, size_t reason_size);
+int map_from_json(const char *text, size_t size_bytes, struct map **map_out, char *reason,
+	size_t reason_size);
 
 #endif

@@ -11,11 +11,12 @@
  *    "buckets": [[epoch, primary, [backup, ...], [target, ...]], ...],
  *    "filesystems": [{"fsid": 1, "name": "main", "root": "0001000000000001"}, ...]}
  *
- * Version 1 had one copy and no leases: a bucket was [epoch, primary], and what it did not
- * have takes the defaults. It is read, and written as version 2.
+ * Version 1 had one copy and no leases: a bucket was [epoch, primary], and what it did
+ * not have takes the defaults. It is read, and written as version 2.
  *
- * Inode numbers and incarnations are hex strings: JSON readers elsewhere keep only 53 bits. A map that
- * passes map_from_json is whole: every reference leads somewhere, every name is unique.
+ * Inode numbers and incarnations are hex strings: JSON readers elsewhere keep only 53
+ * bits. A map that passes map_from_json is whole: every reference leads somewhere, every
+ * name is unique.
  */
 #include "core/cluster/map.h"
 
@@ -132,11 +133,11 @@ static json_t *nodes_json(const struct map *map)
 		char domain[MAP_DOMAIN_MAX + 1];
 
 		snprintf(domain, sizeof(domain), "node%u", n->id);
-		array = array_with(array,
-			json_pack("{sI ss ss ss ss}", "id", (json_int_t)n->id, "host",
-				n->host, "socket", n->socket, "domain",
-				n->domain[0] ? n->domain : domain, "state",
-				node_states[n->state]));
+		array = array_with(
+			array, json_pack("{sI ss ss ss ss}", "id", (json_int_t)n->id,
+				       "host", n->host, "socket", n->socket, "domain",
+				       n->domain[0] ? n->domain : domain, "state",
+				       node_states[n->state]));
 	}
 	return array;
 }
@@ -205,12 +206,14 @@ char *map_to_json(const struct map *map)
 	char *text;
 
 	uuid_text(map->uuid, uuid);
-	root = json_pack("{si sI ss ss ss sI sI sI sI so so so so}", "wfs_map", MAP_JSON_VERSION,
-		"epoch", (json_int_t)map->epoch, "uuid", uuid, "name", map->name,
-		"provider", map->provider, "timeout_ms", (json_int_t)map->timeout_ms,
-		"copies", (json_int_t)map->copies, "lease_ms", (json_int_t)map->lease_ms,
-		"rebuild_after_s", (json_int_t)map->rebuild_after_s, "nodes", nodes_json(map), "shards", shards_json(map), "buckets",
-		buckets_json(map), "filesystems", filesystems_json(map));
+	root = json_pack("{si sI ss ss ss sI sI sI sI so so so so}", "wfs_map",
+		MAP_JSON_VERSION, "epoch", (json_int_t)map->epoch, "uuid", uuid, "name",
+		map->name, "provider", map->provider, "timeout_ms",
+		(json_int_t)map->timeout_ms, "copies", (json_int_t)map->copies,
+		"lease_ms", (json_int_t)map->lease_ms, "rebuild_after_s",
+		(json_int_t)map->rebuild_after_s, "nodes", nodes_json(map), "shards",
+		shards_json(map), "buckets", buckets_json(map), "filesystems",
+		filesystems_json(map));
 	if (!root)
 		return NULL;
 	text = json_dumps(root, JSON_INDENT(1));
@@ -380,8 +383,8 @@ static int parse_members(struct parse *p, const json_t *array, const struct map 
 	return 0;
 }
 
-static int parse_bucket(struct parse *p, const json_t *item, const struct map *map,
-	struct map_bucket *b)
+static int parse_bucket(
+	struct parse *p, const json_t *item, const struct map *map, struct map_bucket *b)
 {
 	const json_t *epoch = json_array_get(item, 0);
 	const json_t *primary = json_array_get(item, 1);
@@ -498,8 +501,10 @@ static int parse_root(struct parse *p, const json_t *root, struct map **map_out)
 	int rc = get_number(p, root, "wfs_map", INT64_MAX, &version);
 
 	if (rc == 0 && (version < 1 || version > MAP_JSON_VERSION))
-		rc = refuse(p, "map format %" PRIu64 " is not one of 1 to %d, which this "
-			"program reads", version, MAP_JSON_VERSION);
+		rc = refuse(p,
+			"map format %" PRIu64 " is not one of 1 to %d, which this "
+			"program reads",
+			version, MAP_JSON_VERSION);
 	p->old = rc == 0 && version == 1;
 	if (rc == 0)
 		rc = get_array(p, root, "nodes", 1, MAP_NODES_MAX, &nodes);

@@ -4,22 +4,24 @@
  * A plan is made in four steps, each a greedy choice in a fixed order, so that every node
  * computes the same:
  *
- *   keep    what may stay: not on a shard that is out, no two copies on one node, nor in one
- *           failure domain while there are domains enough
- *   fill    each missing copy: another domain before another node, who holds the data
- *           already before who does not, the least loaded, and among those the one that
- *           shares the fewest buckets with the copies already there. The last is the
- *           declustering: what a dead shard held comes back from all others at once.
- *   level   copies move from full shards to empty ones until the counts differ by no more
- *           than the slack; first those that this plan placed, so that data seldom moves
+ *   keep    what may stay: not on a shard that is out, no two copies on one node,
+ *           nor in one failure domain while there are domains enough
+ *   fill    each missing copy: another domain before another node, who holds the
+ *           data already before who does not, the least loaded, and among those
+ *           the one that shares the fewest buckets with the copies already there,
+ *           then with the first of them. That is the declustering: what a dead
+ *           shard held comes back from all others at once.
+ *   level   copies move from full shards to empty ones until the counts differ by
+ *           no more than the slack; first those that this plan placed, so that
+ *           data seldom moves
  *   lead    the first target is the preferred primary: exchanged within buckets, along
  *           chains of shards where no single exchange helps, until primaries are even
  *
- * Slack is 1 for a new cluster and a tenth of the mean later: evenness is not worth moving
- * data for.
+ * Slack is 1 for a new cluster and a tenth of the mean later: evenness is not worth
+ * moving data for.
  *
- * Two copies on one node are no more than one when it dies, so they are planned only where
- * the map has fewer nodes than copies altogether (a test's world).
+ * Two copies on one node are no more than one when it dies, so they are planned only
+ * where the map has fewer nodes than copies altogether (a test's world).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -38,6 +40,7 @@ struct plan {
 	uint32_t *load;   /* by shard: targets */
 	uint32_t *lead;   /* by shard: first targets */
 	uint32_t *pair;   /* [a * shard_count + b]: buckets that have both */
+	uint32_t *behind; /* [a * shard_count + b]: buckets where b comes after first a */
 	uint8_t *fresh;   /* by bucket: which targets this plan placed, bits */
 	uint32_t *via;    /* by shard, in lead_chain: the bucket that leads there */
 	uint32_t *from;   /* the shard before */
@@ -57,8 +60,8 @@ static const char *domain_of(const struct map_node *node, char text[MAP_DOMAIN_M
 	return text;
 }
 
-static void shard_locate(const struct map *map, uint32_t shard, uint32_t *node_out,
-	uint32_t *domain_out)
+static void shard_locate(
+	const struct map *map, uint32_t shard, uint32_t *node_out, uint32_t *domain_out)
 {
 	char a[MAP_DOMAIN_MAX + 1], b[MAP_DOMAIN_MAX + 1];
 	const char *domain;
@@ -98,7 +101,8 @@ static uint32_t min32(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-uint32_t map_plan_copies(const struct map *map, const bool *shard_out, uint32_t *domains_out)
+uint32_t map_plan_copies(
+	const struct map *map, const bool *shard_out, uint32_t *domains_out)
 {
 	bool seen[MAP_NODES_MAX];
 	uint32_t places = distinct(map, shard_out, false, seen);
@@ -112,7 +116,8 @@ uint32_t map_plan_copies(const struct map *map, const bool *shard_out, uint32_t 
 	return min32(map->copies, places);
 }
 
-static void pairs_count(struct plan *p, const struct map_bucket *b, uint32_t shard, int by)
+static void pairs_count(
+	struct plan *p, const struct map_bucket *b, uint32_t shard, int by)
 {
 	for (uint32_t i = 0; i < b->target_count; i++) {
 		uint32_t other = b->targets[i];
@@ -124,12 +129,20 @@ static void pairs_count(struct plan *p, const struct map_bucket *b, uint32_t sha
 	}
 }
 
+static uint32_t *behind_of(
+	const struct plan *p, const struct map_bucket *b, uint32_t shard)
+{
+	return &p->behind[(size_t)b->targets[0] * p->map->shard_count + shard];
+}
+
 static void target_add(struct plan *p, uint32_t bucket, uint32_t shard, bool fresh)
 {
 	struct map_bucket *b = &p->map->buckets[bucket];
 
 	if (fresh)
 		p->fresh[bucket] |= (uint8_t)(1u << b->target_count);
+	if (b->target_count)
+		(*behind_of(p, b, shard))++;
 	b->targets[b->target_count++] = shard;
 	p->load[shard]++;
 	pairs_count(p, b, shard, 1);
@@ -139,8 +152,8 @@ static void target_add(struct plan *p, uint32_t bucket, uint32_t shard, bool fre
  * How bad it would be to have `shard` beside the bucket's targets, not counting slot
  * `but`: 0 not at all, 1 a domain twice, 2 a node twice, NONE not allowed.
  */
-static uint32_t rank_of(const struct plan *p, const struct map_bucket *b, uint32_t shard,
-	uint32_t but)
+static uint32_t rank_of(
+	const struct plan *p, const struct map_bucket *b, uint32_t shard, uint32_t but)
 {
 	uint32_t rank = 0;
 
@@ -181,8 +194,8 @@ static void targets_keep(struct plan *p, uint32_t bucket)
 	}
 }
 
-static uint32_t pair_sum(const struct plan *p, const struct map_bucket *b, uint32_t shard,
-	uint32_t but)
+static uint32_t pair_sum(
+	const struct plan *p, const struct map_bucket *b, uint32_t shard, uint32_t but)
 {
 	uint32_t sum = 0;
 
@@ -194,7 +207,7 @@ static uint32_t pair_sum(const struct plan *p, const struct map_bucket *b, uint3
 }
 
 /* What is compared, most important first. */
-#define KEY_SIZE 5
+#define KEY_SIZE 6
 static bool key_less(const uint32_t *a, const uint32_t *b)
 {
 	for (int i = 0; i < KEY_SIZE; i++)
@@ -220,6 +233,7 @@ static void target_fill(struct plan *p, uint32_t bucket)
 			continue;
 		uint32_t key[KEY_SIZE] = {rank, p->scratch || !map_bucket_has(b, s),
 			p->load[s], pair_sum(p, b, s, NONE),
+			b->target_count ? *behind_of(p, b, s) : 0,
 			(s + count - bucket % count) % count};
 		if (best == NONE || key_less(key, best_key)) {
 			best = s;
@@ -266,9 +280,8 @@ static bool level_from(struct plan *p, uint32_t full)
 			other = rank_of(p, b, s, at);
 			if (other == NONE || other > rank)
 				continue;
-			uint32_t key[KEY_SIZE] = {p->load[s],
-				!(p->fresh[i] >> at & 1), at == 0,
-				pair_sum(p, b, s, at), i};
+			uint32_t key[KEY_SIZE] = {p->load[s], !(p->fresh[i] >> at & 1),
+				at == 0, pair_sum(p, b, s, at), i};
 			if (to == NONE || key_less(key, best_key)) {
 				memcpy(best_key, key, sizeof(key));
 				bucket = i;
@@ -290,11 +303,11 @@ static uint32_t slack(const struct plan *p, uint32_t total)
 }
 
 /*
- * The shard with the most (by count[]) that is more than the slack above the least and not
- * marked stuck; NONE: even enough.
+ * The shard with the most (by count[]) that is more than the slack above the least and
+ * not marked stuck; NONE: even enough.
  */
-static uint32_t fullest(const struct plan *p, const uint32_t *count, uint32_t allowed,
-	const bool *stuck)
+static uint32_t fullest(
+	const struct plan *p, const uint32_t *count, uint32_t allowed, const bool *stuck)
 {
 	uint32_t low = NONE, best = NONE;
 
@@ -374,7 +387,7 @@ static int plan_make(struct map *map, const bool *out, bool scratch)
 {
 	struct plan p = {.map = map, .out = out, .scratch = scratch};
 	size_t n = map->shard_count;
-	uint32_t *words = mem_zalloc((n * n + 7 * n) * sizeof(*words));
+	uint32_t *words = mem_zalloc((2 * n * n + 7 * n) * sizeof(*words));
 	bool *stuck = mem_zalloc(n);
 
 	p.fresh = mem_zalloc(map->bucket_count);
@@ -396,6 +409,7 @@ static int plan_make(struct map *map, const bool *out, bool scratch)
 	p.from = words + 5 * n;
 	p.queue = words + 6 * n;
 	p.pair = words + 7 * n;
+	p.behind = p.pair + n * n;
 	for (uint32_t s = 0; s < n; s++)
 		shard_locate(map, s, &p.node[s], &p.domain[s]);
 	for (uint32_t i = 0; i < map->bucket_count; i++)

@@ -6,11 +6,11 @@
  * <path>.new, fsyncs it, renames it over <path> and fsyncs the directory. Readers take no
  * lock: a rename shows them the old map or the new one. The lock dies with its process.
  *
- * The lease of node N is <path>.lease.N, one line: the machine's boot id, the incarnation,
- * the expiry in us of CLOCK_BOOTTIME. It is replaced by rename too, under <path>.lease.lock,
- * and never synced: another boot id means expired. Whoever reads takes the time first, so
- * that a lease it finds expired was not renewed in time. Locks are waited for only so long,
- * since their holder may be stopped.
+ * The lease of node N is <path>.lease.N, one line: the machine's boot id, the
+ * incarnation, the expiry in us of CLOCK_BOOTTIME. It is replaced by rename too, under
+ * <path>.lease.lock, and never synced: another boot id means expired. Whoever reads takes
+ * the time first, so that a lease it finds expired was not renewed in time. Locks are
+ * waited for only so long, since their holder may be stopped.
  */
 #include "core/cluster/map_store.h"
 
@@ -364,7 +364,8 @@ static int lease_change(
 	rc = lease_read(fs, path, &lease);
 	if (rc == -ENOENT)
 		rc = ttl_ms ? lease_write(fs, path,
-				      &(struct lease){incarnation, now_us + ttl_ms * 1000ull})
+				      &(struct lease){
+					      incarnation, now_us + ttl_ms * 1000ull})
 			    : 0;
 	else if (rc == 0 && !ttl_ms && lease.incarnation == incarnation)
 		unlink(path);
@@ -422,8 +423,8 @@ static int file_leases(struct map_store *store, struct map_lease *leases, uint32
 	int rc = 0;
 
 	if (!dir)
-		return fail(fs, -EIO, "cannot read %s: %s", fs->directory,
-			strerror(errno));
+		return fail(
+			fs, -EIO, "cannot read %s: %s", fs->directory, strerror(errno));
 	while (rc == 0 && (entry = readdir(dir))) {
 		char path[2 * PATH_MAX];
 		struct lease lease;
@@ -443,11 +444,12 @@ static int file_leases(struct map_store *store, struct map_lease *leases, uint32
 		if (rc == 0)
 			leases[count++] = (struct map_lease){.node = node,
 				.incarnation = lease.incarnation,
-				.remaining_ms = lease.expiry_us <= now_us
-							? 0
-							: (uint32_t)((lease.expiry_us -
-									     now_us + 999) /
-								  1000)};
+				.remaining_ms =
+					lease.expiry_us <= now_us
+						? 0
+						: (uint32_t)((lease.expiry_us - now_us +
+								     999) /
+							     1000)};
 	}
 	closedir(dir);
 	if (rc == 0)
