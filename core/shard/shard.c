@@ -480,6 +480,11 @@ uint32_t shard_fill(struct shard *s)
 	return s->fill;
 }
 
+void shard_lease_set(struct shard *s, uint64_t until_us)
+{
+	s->lease_until_us = until_us;
+}
+
 void shard_process_stats_set(struct shard *s, const struct shard_process_stats *ps)
 {
 	s->process = *ps;
@@ -606,6 +611,7 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	s->send = opt->send;
 	s->fill_of = opt->fill_of;
 	s->ctx = opt->ctx;
+	s->lease_until_us = UINT64_MAX;
 	s->start_us = env_now_us(s->env);
 	batch_init(&s->batch);
 	list_init(&s->execs);

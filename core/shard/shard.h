@@ -44,6 +44,8 @@ void shard_stop(struct shard *s);
 void shard_abandon(struct shard *s);
 void shard_free(struct shard *s);
 void shard_map_set(struct shard *s, const struct map *map);
+/* Serve as primary of buckets with several copies only before env_now_us is until_us. */
+void shard_lease_set(struct shard *s, uint64_t until_us);
 
 void shard_handle(struct shard *s, struct request *req);
 /* Timers, purges, retries. Returns us until it wants to be called again. */

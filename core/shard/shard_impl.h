@@ -85,6 +85,7 @@ struct shard {
 
 	struct place *place; /* of new directories */
 	uint32_t fill;       /* 0: to be computed */
+	uint64_t lease_until_us; /* buckets are served as primary before then only */
 	struct open_table *opens;
 	struct list txns;         /* coordinated here */
 	struct list intents;      /* prepared here, in doubt */
