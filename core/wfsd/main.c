@@ -41,6 +41,7 @@ struct node {
 	struct map *old_maps[MAPS_KEPT]; /* that reactors may still read */
 	uint32_t old_map_at;
 	struct keeper_thread *keeper;                /* NULL: not needed */
+	const struct map *kept_map; /* the newest of the keeper; its thread\'s */
 	uint8_t device_uuids[CONFIG_SHARDS_MAX][16]; /* by shard index */
 	struct shard_thread threads[CONFIG_SHARDS_MAX];
 	uint32_t thread_count;
@@ -172,15 +173,29 @@ static int pidfile_write(char *reason, size_t reason_size)
 static void map_changed(void *ctx, const struct map *map)
 {
 	(void)ctx;
+	node.kept_map = map;
 	for (uint32_t i = 0; i < node.thread_count; i++)
 		reactor_map_set(node.threads[i].reactor, map);
+}
+
+/* A device that is not the one of the map does not hold what the map says. */
+static bool device_is_foreign(const struct shard_thread *t)
+{
+	static const uint8_t unknown[16];
+	const uint8_t *uuid = node.kept_map->shards[t->opt.number].device_uuid;
+
+	return memcmp(uuid, unknown, 16) != 0 &&
+	       memcmp(uuid, node.device_uuids[t->opt.index], 16) != 0;
 }
 
 static void lease_changed(void *ctx, uint64_t until_us)
 {
 	(void)ctx;
-	for (uint32_t i = 0; i < node.thread_count; i++)
-		reactor_lease_set(node.threads[i].reactor, until_us);
+	for (uint32_t i = 0; i < node.thread_count; i++) {
+		const struct shard_thread *t = &node.threads[i];
+
+		reactor_lease_set(t->reactor, device_is_foreign(t) ? 0 : until_us);
+	}
 }
 
 /* Before the reactors open, who may have proposals for it. */
@@ -198,6 +213,7 @@ static int keeper_make(char *reason, size_t reason_size)
 
 	if (!keeper_thread_wanted(node.map))
 		return 0;
+	node.kept_map = node.map;
 	rc = map_store_file_open(node.config.map, &opt.store_watch);
 	if (rc == 0)
 		rc = keeper_thread_new(&opt, &node.keeper);
