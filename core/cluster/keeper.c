@@ -261,7 +261,7 @@ int keeper_propose(struct keeper *k, const struct proposal *proposal)
 		k->proposals[k->proposal_count++] = *proposal;
 	pthread_mutex_unlock(&k->mutex);
 	if (rc == 0 && k->opt.wake)
-		k->opt.wake(k->opt.ctx);
+		k->opt.wake(k->opt.wake_ctx);
 	return rc;
 }
 

@@ -36,8 +36,9 @@ struct keeper_options {
 	void (*lease)(void *ctx, uint64_t until_us);
 	/* From keeper_propose, in its thread, without a lock held: keeper_turn should be
 	 * called soon. May be NULL. */
-	void (*wake)(void *ctx);
-	void *ctx;
+	void (*wake)(void *wake_ctx);
+	void *wake_ctx;
+	void *ctx; /* of the others */
 };
 
 enum proposal_kind {

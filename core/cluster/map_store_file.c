@@ -157,7 +157,7 @@ static int file_load(struct map_store *store, uint64_t known_epoch, struct map *
 	struct map *map = NULL;
 	int rc = load(file_store_of(store), &map);
 
-	if (rc)
+	if (rc || !map)
 		return rc;
 	if (known_epoch && map->epoch <= known_epoch) {
 		map_free(map);

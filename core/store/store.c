@@ -166,6 +166,11 @@ int store_error(const struct store *s)
 	return s->error;
 }
 
+void store_device_uuid(const struct store *s, uint8_t uuid_out[16])
+{
+	memcpy(uuid_out, s->super.device_uuid, 16);
+}
+
 void store_stats(const struct store *s, struct store_stats *out)
 {
 	*out = s->stats;

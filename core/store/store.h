@@ -199,5 +199,7 @@ struct store_stats {
 	uint64_t replayed_records;
 };
 void store_stats(const struct store *s, struct store_stats *out);
+/* Of this format of the device: another one has lost what was there. */
+void store_device_uuid(const struct store *s, uint8_t uuid_out[16]);
 
 #endif

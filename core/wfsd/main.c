@@ -1,6 +1,7 @@
 /*
  * wfsd: one node. Reads its configuration and the cluster map, starts one reactor thread
- * a shard, and waits for signals: TERM and INT stop cleanly, HUP reads the map again.
+ * a shard, and a keeper where the map has copies, and waits for signals: TERM and INT
+ * stop cleanly, HUP reads the map again.
  *
  * Exit codes: 0 stopped cleanly, 1 failed while serving, 2 cannot start: configuration,
  * map, device or address, with one line on stderr that says what to do.
@@ -18,9 +19,11 @@
 
 #include "core/base/mem.h"
 #include "core/cluster/map_store.h"
+#include "core/wfsd/keeper_thread.h"
 #include "core/wfsd/reactor.h"
 
 #define WFSD_VERSION "0.1"
+#define MAPS_KEPT    64u
 
 struct shard_thread {
 	struct reactor_options opt;
@@ -34,7 +37,12 @@ struct shard_thread {
 struct node {
 	struct config config;
 	struct map_store *store;
-	struct map *map; /* the newest; older ones stay until exit */
+	struct map *map;                 /* the newest, without a keeper */
+	struct map *old_maps[MAPS_KEPT]; /* that reactors may still read */
+	uint32_t old_map_at;
+	struct keeper_thread *keeper;                /* NULL: not needed */
+	const struct map *kept_map; /* the newest of the keeper; its thread\'s */
+	uint8_t device_uuids[CONFIG_SHARDS_MAX][16]; /* by shard index */
 	struct shard_thread threads[CONFIG_SHARDS_MAX];
 	uint32_t thread_count;
 };
@@ -105,6 +113,7 @@ static int shards_find(char *reason, size_t reason_size)
 			.config = &node.config,
 			.index = ms->index,
 			.number = i,
+			.leased = keeper_thread_wanted(node.map),
 		};
 	}
 	if (node.thread_count != node.config.shard_count) {
@@ -161,10 +170,91 @@ static int pidfile_write(char *reason, size_t reason_size)
 	return 0;
 }
 
+static void map_changed(void *ctx, const struct map *map)
+{
+	(void)ctx;
+	node.kept_map = map;
+	for (uint32_t i = 0; i < node.thread_count; i++)
+		reactor_map_set(node.threads[i].reactor, map);
+}
+
+/* A device that is not the one of the map does not hold what the map says. */
+static bool device_is_foreign(const struct shard_thread *t)
+{
+	static const uint8_t unknown[16];
+	const uint8_t *uuid = node.kept_map->shards[t->opt.number].device_uuid;
+
+	return memcmp(uuid, unknown, 16) != 0 &&
+	       memcmp(uuid, node.device_uuids[t->opt.index], 16) != 0;
+}
+
+static void lease_changed(void *ctx, uint64_t until_us)
+{
+	(void)ctx;
+	for (uint32_t i = 0; i < node.thread_count; i++) {
+		const struct shard_thread *t = &node.threads[i];
+
+		reactor_lease_set(t->reactor, device_is_foreign(t) ? 0 : until_us);
+	}
+}
+
+/* Before the reactors open, who may have proposals for it. */
+static int keeper_make(char *reason, size_t reason_size)
+{
+	struct keeper_thread_options opt = {
+		.map = node.map,
+		.store = node.store,
+		.node = node.config.node,
+		.device_uuids = node.device_uuids,
+		.map_changed = map_changed,
+		.lease = lease_changed,
+	};
+	int rc;
+
+	if (!keeper_thread_wanted(node.map))
+		return 0;
+	node.kept_map = node.map;
+	rc = map_store_file_open(node.config.map, &opt.store_watch);
+	if (rc == 0)
+		rc = keeper_thread_new(&opt, &node.keeper);
+	if (rc < 0) {
+		if (opt.store_watch)
+			opt.store_watch->ops->close(opt.store_watch);
+		snprintf(reason, reason_size, "keeper: %s", strerror(-rc));
+		return rc;
+	}
+	for (uint32_t i = 0; i < node.thread_count; i++)
+		node.threads[i].opt.keeper = node.keeper;
+	return 0;
+}
+
+static int keeper_start(char *reason, size_t reason_size)
+{
+	int rc;
+
+	if (!node.keeper)
+		return 0;
+	for (uint32_t i = 0; i < node.thread_count; i++) {
+		const struct shard_thread *t = &node.threads[i];
+
+		reactor_device_uuid(t->reactor, node.device_uuids[t->opt.index]);
+	}
+	rc = keeper_thread_start(node.keeper);
+	if (rc < 0)
+		snprintf(reason, reason_size, "keeper: no thread: %s", strerror(-rc));
+	return rc;
+}
+
 static void map_reload(void)
 {
 	struct map *map;
-	int rc = node.store->ops->load(node.store, 0, &map);
+	int rc;
+
+	if (node.keeper) {
+		keeper_thread_wake(node.keeper);
+		return;
+	}
+	rc = node.store->ops->load(node.store, 0, &map);
 
 	if (rc < 0) {
 		log_error("map not reloaded reason=\"%s\"", node.store->reason);
@@ -174,9 +264,10 @@ static void map_reload(void)
 		map_free(map);
 		return;
 	}
+	map_free(node.old_maps[node.old_map_at % MAPS_KEPT]);
+	node.old_maps[node.old_map_at++ % MAPS_KEPT] = node.map;
 	node.map = map;
-	for (uint32_t i = 0; i < node.thread_count; i++)
-		reactor_map_set(node.threads[i].reactor, map);
+	map_changed(NULL, map);
 }
 
 static void threads_stop(void)
@@ -224,11 +315,17 @@ static int serve(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sigdelset(&set, SIGPIPE);
 
-	rc = threads_start(reason, sizeof(reason));
+	rc = keeper_make(reason, sizeof(reason));
+	if (rc == 0)
+		rc = threads_start(reason, sizeof(reason));
+	if (rc == 0)
+		rc = keeper_start(reason, sizeof(reason));
 	if (rc == 0)
 		rc = pidfile_write(reason, sizeof(reason));
 	if (rc < 0) {
+		keeper_thread_halt(node.keeper);
 		threads_stop();
+		keeper_thread_free(node.keeper);
 		return complain(reason);
 	}
 	puts("ready");
@@ -243,7 +340,9 @@ static int serve(void)
 		map_reload();
 	}
 	log_info("stopping node=%u", node.config.node);
+	keeper_thread_halt(node.keeper);
 	threads_stop();
+	keeper_thread_free(node.keeper);
 	if (node.config.pidfile[0])
 		unlink(node.config.pidfile);
 	return 0;

@@ -57,11 +57,14 @@ struct reactor {
 	struct router router;
 	struct shard *shard;
 	const struct map *map;
+	struct keeper_thread *keeper; /* NULL: one copy only */
 
 	int stop_fd;
 	struct poller stop_poll;
 	struct poller rpc_poll;
 	_Atomic(const struct map *) new_map;
+	_Atomic uint64_t lease_until_us;
+	uint64_t lease_seen_us;
 	atomic_bool stopping;
 	uint64_t stats_us;
 	uint64_t no_spin_until_us;
@@ -261,6 +264,15 @@ static int sessions_open(struct reactor *r, char *reason, size_t reason_size)
 	return rc;
 }
 
+/* struct shard_options.propose */
+static int propose(void *ctx, const struct proposal *proposal)
+{
+	struct router *router = ctx;
+	struct reactor *r = container_of(router, struct reactor, router);
+
+	return keeper_thread_propose(r->keeper, proposal);
+}
+
 static int store_and_shard_open(struct reactor *r, const struct reactor_options *opt,
 	char *reason, size_t reason_size)
 {
@@ -278,10 +290,18 @@ static int store_and_shard_open(struct reactor *r, const struct reactor_options 
 	int rc;
 
 	identity_set(opt, &so);
+	r->keeper = opt->keeper;
+	if (r->map->copies > 1) {
+		sho.propose = opt->keeper ? propose : NULL;
+		sho.history = shard_history_new();
+		so.replayed = sho.history ? shard_history_note : NULL;
+		so.replayed_ctx = sho.history;
+	}
 	rc = store_open(r->device, r->kv, r->env, &so, pump, r->ring, &r->store, &refusal);
 	if (rc < 0) {
 		snprintf(reason, reason_size, "device %s: %s", r->config->device,
 			refusal.text[0] ? refusal.text : strerror(-rc));
+		shard_history_free(sho.history);
 		return rc;
 	}
 	store_stats(r->store, &st);
@@ -291,9 +311,12 @@ static int store_and_shard_open(struct reactor *r, const struct reactor_options 
 	sho.store = r->store;
 	sho.kv = r->kv;
 	rc = shard_new(&sho, &r->shard);
+	shard_history_free(sho.history);
 	if (rc < 0)
 		snprintf(reason, reason_size, "shard %u: %s", r->number, strerror(-rc));
 	r->router.shard = r->shard;
+	if (rc == 0)
+		shard_lease_set(r->shard, r->lease_seen_us);
 	return rc;
 }
 
@@ -310,6 +333,8 @@ int reactor_open(const struct reactor_options *opt, struct reactor **reactor_out
 	r->index = opt->index;
 	r->number = opt->number;
 	r->map = opt->map;
+	r->lease_seen_us = opt->leased ? 0 : UINT64_MAX;
+	atomic_init(&r->lease_until_us, r->lease_seen_us);
 	router_init(&r->router, r->env, r->map, r->number);
 	r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = r->stop_fd < 0 ? -errno : ring_new(RING_ENTRIES, &r->ring);
@@ -420,6 +445,19 @@ static void map_take(struct reactor *r)
 	if (peers_set(r, reason, sizeof(reason)) < 0)
 		log_error("map reason=\"%s\"", reason);
 	log_info("map epoch=%llu", (unsigned long long)map->epoch);
+}
+
+/* A lease goes with the map that was told before it: it is looked at first. */
+static void map_and_lease_take(struct reactor *r)
+{
+	uint64_t until_us =
+		atomic_load_explicit(&r->lease_until_us, memory_order_acquire);
+
+	map_take(r);
+	if (until_us == r->lease_seen_us)
+		return;
+	r->lease_seen_us = until_us;
+	shard_lease_set(r->shard, until_us);
 }
 
 /* One turn; how much was done, and how long the next may wait. */
@@ -539,7 +577,7 @@ void reactor_run(struct reactor *r)
 			busy_us = now;
 		stats_refresh(r, now);
 		failure_tell(r);
-		map_take(r);
+		map_and_lease_take(r);
 		if (wait_us == 0)
 			continue;
 		if (work > 0 || (now - busy_us < SPIN_US && give_way(r, now)))
@@ -568,4 +606,15 @@ void reactor_map_set(struct reactor *r, const struct map *map)
 {
 	atomic_store(&r->new_map, map);
 	wake(r);
+}
+
+void reactor_lease_set(struct reactor *r, uint64_t until_us)
+{
+	atomic_store(&r->lease_until_us, until_us);
+	wake(r);
+}
+
+void reactor_device_uuid(const struct reactor *r, uint8_t uuid_out[16])
+{
+	store_device_uuid(r->store, uuid_out);
 }

@@ -8,14 +8,17 @@
 
 #include "core/cluster/map.h"
 #include "core/wfsd/config.h"
+#include "core/wfsd/keeper_thread.h"
 
 struct reactor;
 
 struct reactor_options {
 	const struct map *map;
 	const struct config *config;
-	uint32_t index;  /* of the shard within the node */
-	uint32_t number; /* in the map */
+	uint32_t index;               /* of the shard within the node */
+	uint32_t number;              /* in the map */
+	bool leased;                  /* serve only with reactor_lease_set; else always */
+	struct keeper_thread *keeper; /* for proposals; NULL: none; borrowed */
 };
 
 /*
@@ -31,6 +34,11 @@ void reactor_close(struct reactor *r);
 /* From any thread. */
 void reactor_stop(struct reactor *r);
 void reactor_map_set(struct reactor *r, const struct map *map);
+/* Serve as primary only before env_now_us is until_us. */
+void reactor_lease_set(struct reactor *r, uint64_t until_us);
+
+/* Of the open log; from any thread. */
+void reactor_device_uuid(const struct reactor *r, uint8_t uuid_out[16]);
 
 /* Fresh superblock and empty index. force: whatever is there goes. */
 int reactor_format(const struct reactor_options *opt, bool force, char *reason,

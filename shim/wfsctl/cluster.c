@@ -85,7 +85,18 @@ int cmd_cluster_destroy(struct ctl *ctl, int argc, char **argv)
 	return EXIT_OK;
 }
 
-enum { NODE_ID, NODE_HOST, NODE_STATE, NODE_PID, NODE_SHARDS, NODE_PORTS, NODE_SOCKET };
+enum {
+	NODE_ID,
+	NODE_HOST,
+	NODE_STATE,
+	NODE_PID,
+	NODE_SHARDS,
+	NODE_PORTS,
+	NODE_SOCKET,
+	NODE_IN_MAP,
+	NODE_LEASE,
+	NODE_DOMAIN
+};
 static const struct column node_columns[] = {
 	[NODE_ID] = {"id", "NODE", COLUMN_COUNT, false},
 	[NODE_HOST] = {"host", "HOST", COLUMN_TEXT, false},
@@ -94,6 +105,9 @@ static const struct column node_columns[] = {
 	[NODE_SHARDS] = {"shards", "SHARDS", COLUMN_COUNT, false},
 	[NODE_PORTS] = {"ports", "PORTS", COLUMN_TEXT, false},
 	[NODE_SOCKET] = {"socket", "SOCKET", COLUMN_TEXT, false},
+	[NODE_IN_MAP] = {"in_map", "IN MAP", COLUMN_TEXT, false},
+	[NODE_LEASE] = {"lease_s", "LEASE", COLUMN_SECONDS, false},
+	[NODE_DOMAIN] = {"domain", "DOMAIN", COLUMN_TEXT, true},
 };
 
 static void node_ports(const struct map *map, uint32_t id, char *out, size_t size)
@@ -133,6 +147,11 @@ int cmd_node_list(struct ctl *ctl, int argc, char **argv)
 		table_count(t, NODE_SHARDS, node_shard_count(local.map, node->id));
 		table_text(t, NODE_PORTS, "%s", ports);
 		table_text(t, NODE_SOCKET, "%s", node->socket);
+		table_text(t, NODE_IN_MAP, "%s", node_state_text(node->state));
+		if (local_lease_ms(&local, node->id) >= 0)
+			table_real(t, NODE_LEASE,
+				(double)local_lease_ms(&local, node->id) / 1000);
+		table_text(t, NODE_DOMAIN, "%s", node->domain);
 	}
 	rc = table_print(ctl, t);
 	table_free(t);

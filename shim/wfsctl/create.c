@@ -43,6 +43,8 @@ struct plan {
 	uint64_t buckets;
 	uint64_t base_port;
 	uint64_t timeout_s;
+	uint64_t copies;
+	uint64_t lease_s;
 	uint64_t size_bytes;
 	uint64_t memory_bytes; /* 0: wfsd's default */
 	char progress[64];
@@ -109,8 +111,16 @@ static int plan_numbers(struct plan *plan)
 		!ctl_number(ctl, OPT_BUCKETS, 1, WFS_BUCKETS_MAX, WFS_BUCKETS_DEFAULT,
 			&plan->buckets) ||
 		!ctl_number(ctl, OPT_BASE_PORT, 1024, 65000, 0, &plan->base_port) ||
-		!ctl_number(ctl, OPT_TIMEOUT, 1, 3600, TIMEOUT_S, &plan->timeout_s))
+		!ctl_number(ctl, OPT_TIMEOUT, 1, 3600, TIMEOUT_S, &plan->timeout_s) ||
+		!ctl_number(ctl, OPT_COPIES, 1, MAP_COPIES_MAX, 1, &plan->copies) ||
+		!ctl_number(ctl, OPT_LEASE, 1, 600, MAP_LEASE_MS_DEFAULT / 1000,
+			&plan->lease_s))
 		return EXIT_USAGE;
+	if (plan->copies > plan->nodes)
+		return ctl_usage(
+			"--copies %llu: they are on different nodes: give as many "
+			"--nodes",
+			(unsigned long long)plan->copies);
 	if (plan->buckets & (plan->buckets - 1))
 		return ctl_usage("--buckets %llu: give a power of two",
 			(unsigned long long)plan->buckets);
@@ -197,6 +207,8 @@ static struct map *plan_map(const struct plan *plan)
 		return NULL;
 	map->epoch = 1;
 	map->timeout_ms = (uint32_t)plan->timeout_s * 1000;
+	map->copies = (uint32_t)plan->copies;
+	map->lease_ms = (uint32_t)plan->lease_s * 1000;
 	if (getrandom(map->uuid, sizeof(map->uuid), 0) != sizeof(map->uuid)) {
 		map_free(map);
 		return NULL;
@@ -209,6 +221,7 @@ static struct map *plan_map(const struct plan *plan)
 		struct map_node *node = &map->nodes[n];
 
 		node->id = n;
+		snprintf(node->domain, sizeof(node->domain), "node%u", n);
 		snprintf(node->host, sizeof(node->host), "127.0.0.1");
 		snprintf(node->socket, sizeof(node->socket), "%s",
 			node_path(plan->ctl, n, "wfsd.sock"));
@@ -220,7 +233,10 @@ static struct map *plan_map(const struct plan *plan)
 	map->filesystems[0].fsid = 1;
 	map->filesystems[0].root = WFS_ROOT_INO;
 	snprintf(map->filesystems[0].name, sizeof(map->filesystems[0].name), "main");
-	map_place(map);
+	if (map_place(map)) {
+		map_free(map);
+		return NULL;
+	}
 	return map;
 }
 
@@ -393,8 +409,10 @@ int cmd_cluster_create(struct ctl *ctl, int argc, char **argv)
 		return rc;
 	}
 	if (!ctl_has(ctl, OPT_JSON)) {
-		printf("cluster %s: %llu nodes in %s\n", plan.name,
-			(unsigned long long)plan.nodes, ctl->dir);
+		printf("cluster %s: %llu nodes in %s, %llu %s of all data\n", plan.name,
+			(unsigned long long)plan.nodes, ctl->dir,
+			(unsigned long long)plan.copies,
+			plan.copies == 1 ? "copy" : "copies");
 		printf("next: wfsctl cluster start --cluster %s\n", ctl->dir);
 	}
 	return EXIT_OK;

@@ -34,6 +34,33 @@ const char *node_path(const struct ctl *ctl, uint32_t id, const char *file)
 	return out;
 }
 
+static int leases_load(struct local *local)
+{
+	local->leases = calloc(MAP_NODES_MAX, sizeof(*local->leases));
+	if (!local->leases)
+		return -ENOMEM;
+	return local->store->ops->leases(
+		local->store, local->leases, MAP_NODES_MAX, &local->lease_count);
+}
+
+int64_t local_lease_ms(const struct local *local, uint32_t id)
+{
+	for (uint32_t i = 0; i < local->lease_count; i++)
+		if (local->leases[i].node == id)
+			return local->leases[i].remaining_ms;
+	return -1;
+}
+
+const char *node_state_text(enum map_node_state state)
+{
+	switch (state) {
+	case MAP_NODE_IN: return "in";
+	case MAP_NODE_DRAINING: return "draining";
+	case MAP_NODE_LOST: return "lost";
+	}
+	return "?";
+}
+
 int local_open(const struct ctl *ctl, struct local *local)
 {
 	char path[PATH_MAX + 16];
@@ -54,6 +81,8 @@ int local_open(const struct ctl *ctl, struct local *local)
 		return ctl_usage(
 			"%s: %s: check the file system it is on", path, strerror(-rc));
 	rc = local->store->ops->load(local->store, 0, &local->map);
+	if (rc == 0)
+		rc = leases_load(local);
 	if (rc) {
 		rc = local->store->reason[0] ? ctl_usage("%s", local->store->reason)
 					     : ctl_usage("%s: %s", path, strerror(-rc));
@@ -65,6 +94,7 @@ int local_open(const struct ctl *ctl, struct local *local)
 void local_close(struct local *local)
 {
 	map_free(local->map);
+	free(local->leases);
 	if (local->store)
 		local->store->ops->close(local->store);
 	*local = (struct local){0};

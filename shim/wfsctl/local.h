@@ -16,11 +16,17 @@
 struct local {
 	struct map_store *store;
 	struct map *map;
+	struct map_lease *leases; /* those that there are */
+	uint32_t lease_count;
 };
 
 /* Load the map of ctl->dir. 0, or an exit code after complaining. */
 int local_open(const struct ctl *ctl, struct local *local);
 void local_close(struct local *local);
+/* For how long a node still holds its lease, in ms; -1: it has none. */
+int64_t local_lease_ms(const struct local *local, uint32_t id);
+/* "in", "draining", "lost". */
+const char *node_state_text(enum map_node_state state);
 
 /* The operand that names a node; NULL after complaining. */
 const struct map_node *local_node(const struct local *local, const char *text);

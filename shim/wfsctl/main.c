@@ -51,6 +51,9 @@ static const struct opt {
 		"how long a call or this command may wait"},
 	[OPT_MEMORY] = {"memory", 0, "SIZE",
 		"for the index of each shard (default: wfsd's)"},
+	[OPT_COPIES] = {"copies", 0, "N", "of all data, on different nodes (default 1)"},
+	[OPT_LEASE] = {"lease", 0, "SECONDS",
+		"after which another node takes over from a dead one (default 5)"},
 	[OPT_NODE] = {"node", 0, "ID",
 		"attach to this node (default: the first that runs)"},
 	[OPT_FS] = {"fs", 0, "NAME", "filesystem (default: the first)"},
@@ -66,7 +69,8 @@ static const struct command commands[] = {
 		"wfsctl cluster create lab --nodes 3 --size 4G",
 		BIT(OPT_NODES) | BIT(OPT_SIZE) | BIT(OPT_DEVICE) | BIT(OPT_BASE_PORT) |
 			BIT(OPT_PROVIDER) | BIT(OPT_BUCKETS) | BIT(OPT_SHARDS) |
-			BIT(OPT_FORCE) | BIT(OPT_TIMEOUT) | BIT(OPT_MEMORY),
+			BIT(OPT_FORCE) | BIT(OPT_TIMEOUT) | BIT(OPT_MEMORY) |
+			BIT(OPT_COPIES) | BIT(OPT_LEASE),
 		0, 1, cmd_cluster_create},
 	{"cluster", "start", "", "start all nodes that do not run",
 		"wfsctl cluster start", BIT(OPT_TIMEOUT), 0, 0, cmd_cluster_start},

@@ -5,7 +5,8 @@
  * process runs but whose shards do not answer counts as "silent".
  *
  *   healthy   all nodes answer
- *   degraded  some do; with one copy of each bucket, what the others own is out of reach
+ *   degraded  some do; what the others lead is out of reach, with more copies only until
+ *             the keepers have made others lead it
  *   stopped   none runs
  */
 #include <errno.h>
@@ -48,6 +49,10 @@ enum {
 	ST_COMMITS,
 	ST_RECORDS,
 	ST_EPOCH,
+	ST_IN_MAP,
+	ST_LEASE,
+	ST_LEADS,
+	ST_BACKS,
 	ST_COLUMNS
 };
 static const struct column columns[ST_COLUMNS] = {
@@ -79,6 +84,10 @@ static const struct column columns[ST_COLUMNS] = {
 	[ST_COMMITS] = {"commits", "COMMITS", COLUMN_COUNT, true},
 	[ST_RECORDS] = {"records", "RECORDS", COLUMN_COUNT, true},
 	[ST_EPOCH] = {"epoch", "EPOCH", COLUMN_COUNT, true},
+	[ST_IN_MAP] = {"in_map", "IN MAP", COLUMN_TEXT, true},
+	[ST_LEASE] = {"lease_s", "LEASE", COLUMN_SECONDS, true},
+	[ST_LEADS] = {"primary_buckets", "LEADS", COLUMN_COUNT, true},
+	[ST_BACKS] = {"backup_buckets", "BACKS", COLUMN_COUNT, true},
 };
 
 struct node_stats {
@@ -204,6 +213,52 @@ static int status_gather(struct status *st)
 	return EXIT_OK;
 }
 
+/* Of the map, not of the node: known when it is down, too. */
+static void row_map(const struct status *st, struct table *t, uint32_t id)
+{
+	const struct map *map = st->local.map;
+	int64_t lease_ms = local_lease_ms(&st->local, id);
+	uint64_t leads = 0, backs = 0;
+
+	for (uint32_t i = 0; i < map->bucket_count; i++) {
+		const struct map_bucket *b = &map->buckets[i];
+
+		leads += map->shards[b->primary].node == id;
+		for (uint32_t k = 0; k < b->backup_count; k++)
+			backs += map->shards[b->backups[k]].node == id;
+	}
+	table_text(t, ST_IN_MAP, "%s", node_state_text(map_node_find(map, id)->state));
+	if (lease_ms >= 0)
+		table_real(t, ST_LEASE, (double)lease_ms / 1000);
+	table_count(t, ST_LEADS, leads);
+	table_count(t, ST_BACKS, backs);
+}
+
+/* Buckets with fewer members than copies. */
+static uint64_t buckets_reduced(const struct map *map)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < map->bucket_count; i++)
+		count += map->buckets[i].backup_count + 1 < map->copies;
+	return count;
+}
+
+/* Buckets whose primary is on a node that does not answer. */
+static uint64_t buckets_away(const struct status *st)
+{
+	const struct map *map = st->local.map;
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < map->bucket_count; i++) {
+		uint32_t node = map->shards[map->buckets[i].primary].node;
+
+		for (uint32_t n = 0; n < map->node_count; n++)
+			count += st->nodes[n].id == node && !st->nodes[n].answered;
+	}
+	return count;
+}
+
 static double percent(uint64_t part, uint64_t whole)
 {
 	return whole ? 100.0 * (double)part / (double)whole : 0;
@@ -214,6 +269,7 @@ static void row_add(const struct status *st, struct table *t, const struct node_
 	table_row(t);
 	table_count(t, ST_ID, n->id);
 	table_text(t, ST_STATE, "%s", n->answered ? "up" : n->pid ? "silent" : "down");
+	row_map(st, t, n->id);
 	if (n->pid)
 		table_count(t, ST_PID, (uint64_t)n->pid);
 	if (!n->answered)
@@ -268,6 +324,11 @@ static void print_json(const struct status *st, const struct table *t, const cha
 	json_text(&j, "directory", st->ctl->dir);
 	json_text(&j, "health", health);
 	json_count(&j, "epoch", map->epoch);
+	json_count(&j, "copies", map->copies);
+	json_count(&j, "lease_ms", map->lease_ms);
+	json_count(&j, "buckets", map->bucket_count);
+	json_count(&j, "buckets_reduced", buckets_reduced(map));
+	json_count(&j, "buckets_away", buckets_away(st));
 	json_count(&j, "nodes_total", map->node_count);
 	json_count(&j, "nodes_up", st->up);
 	json_count(&j, "size_bytes", all->size);
@@ -301,9 +362,15 @@ static void print_head(const struct status *st, const char *health)
 	printf("health    %s%s%s: %u of %u nodes up\n",
 		good ? color_good(ctl) : color_bad(ctl), health, color_end(ctl), st->up,
 		map->node_count);
-	if (st->up && st->up < map->node_count)
+	if (st->up && st->up < map->node_count && map->copies == 1)
 		puts("          what the others own cannot be reached: wfsctl cluster "
 		     "start");
+	if (map->copies > 1)
+		printf("copies    %u of everything; of %u buckets %llu have fewer, %llu "
+		       "cannot be reached now\n",
+			map->copies, map->bucket_count,
+			(unsigned long long)buckets_reduced(map),
+			(unsigned long long)buckets_away(st));
 	if (all->crc_errors)
 		printf("          %s%llu damaged blocks were met%s: see node*/wfsd.log\n",
 			color_bad(ctl), (unsigned long long)all->crc_errors,
@@ -337,8 +404,12 @@ static int print_text(const struct status *st, const struct table *t, const char
 		return table_print(st->ctl, t);
 	if (!ctl_has(st->ctl, OPT_NO_HEADER))
 		print_head(st, health);
-	view.values[OPT_COLUMNS] = "id,state,pid,uptime_s,memory_bytes,size_bytes,"
-				   "used_percent,sessions,parked";
+	view.values[OPT_COLUMNS] =
+		st->local.map->copies > 1
+			? "id,state,in_map,lease_s,primary_buckets,backup_buckets,pid,"
+			  "uptime_s,memory_bytes,size_bytes,used_percent,sessions,parked"
+			: "id,state,pid,uptime_s,memory_bytes,size_bytes,used_percent,"
+			  "sessions,parked";
 	rc = table_print(&view, t);
 	if (rc != EXIT_OK || !st->up)
 		return rc;

@@ -48,14 +48,28 @@ int tree_remove(const char *path)
 	return errno == ENOENT ? 0 : -1;
 }
 
+static int lease_remove(const struct ctl *ctl, unsigned node)
+{
+	char path[PATH_MAX + 32];
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/map.json.lease.%u%s", ctl->dir, node,
+			i ? ".new" : "");
+		if (unlink(path) && errno != ENOENT)
+			return -1;
+	}
+	return 0;
+}
+
 int cluster_remove(const struct ctl *ctl, unsigned node_count)
 {
-	static const char *const files[] = {"map.json", "map.json.lock", "map.json.new"};
+	static const char *const files[] = {
+		"map.json", "map.json.lock", "map.json.new", "map.json.lease.lock"};
 	char path[PATH_MAX + 32];
 	int rc = 0;
 
 	for (unsigned n = 0; n < node_count; n++)
-		if (tree_remove(node_path(ctl, n, "")))
+		if (tree_remove(node_path(ctl, n, "")) || lease_remove(ctl, n))
 			rc = -1;
 	for (unsigned i = 0; rc == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
 		snprintf(path, sizeof(path), "%s/%s", ctl->dir, files[i]);

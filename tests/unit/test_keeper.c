@@ -417,18 +417,18 @@ Test(keeper, void_proposals_are_dropped)
 	uint32_t b = bucket_with(1, 2);
 	uint32_t saves = maps.saves;
 	struct proposal wrong[] = {
-		proposal(PROPOSE_EVICT, b, 1),       /* made void by its epoch */
-		proposal(PROPOSE_EVICT, b, 2),       /* not a backup */
-		proposal(PROPOSE_EVICT, b, 0),       /* the primary itself */
-		proposal(PROPOSE_ADMIT, b, 0),       /* a member */
-		proposal(PROPOSE_ADMIT, b, 99),      /* no such shard */
-		proposal(PROPOSE_HANDOVER, b, 2),    /* not in sync */
-		proposal(PROPOSE_EVICT, BUCKETS, 1), /* no such bucket */
+		proposal(PROPOSE_EVICT, b, 1),    /* made void by its epoch */
+		proposal(PROPOSE_EVICT, b, 2),    /* not a backup */
+		proposal(PROPOSE_EVICT, b, 0),    /* the primary itself */
+		proposal(PROPOSE_ADMIT, b, 0),    /* a member */
+		proposal(PROPOSE_ADMIT, b, 99),   /* no such shard */
+		proposal(PROPOSE_HANDOVER, b, 2), /* not in sync */
+		proposal(PROPOSE_EVICT, 0, 1),    /* no such bucket */
 		proposal(PROPOSE_EVICT, bucket_with(2, 1), 0), /* not ours */
 	};
 
 	wrong[0].epoch--;
-	wrong[6].epoch = 2;
+	wrong[6].bucket = BUCKETS;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
 		cr_assert_eq(keeper_propose(procs[1].keeper, &wrong[i]), 0);
 	turn(1);
