@@ -242,9 +242,23 @@ static void scan_header(struct image *im, const struct entry *e)
 		bucket->has_header = true;
 }
 
-static void scan_lsn(struct image *im, const struct entry *e)
+static void scan_position(struct image *im, const struct entry *e)
 {
-	if (e->key_size != KEY_HEAD || e->value_size != sizeof(le64))
+	if (e->key_size != KEY_HEAD || e->value_size != sizeof(struct bucket_position))
+		key_bad(im, e, 0, "key");
+}
+
+/* Where epochs began: pairs of an epoch and a position. */
+static void scan_epochs(struct image *im, const struct entry *e)
+{
+	if (e->key_size != KEY_HEAD || e->value_size == 0 || e->value_size % 16 != 0)
+		key_bad(im, e, 0, "key");
+}
+
+/* An answer remembered for a session and its slot. */
+static void scan_answer(struct image *im, const struct entry *e)
+{
+	if (e->key_size != KEY_HEAD + 10 || e->value_size < sizeof(le64))
 		key_bad(im, e, 0, "key");
 }
 
@@ -254,12 +268,14 @@ static void scan_entry(struct image *im, struct entry *e)
 		char type;
 		void (*scan)(struct image *im, const struct entry *e);
 	} kinds[] = {
-		{'A', scan_lsn},
+		{'A', scan_position},
 		{'D', scan_name},
 		{'E', scan_extent},
+		{'H', scan_epochs},
 		{'I', scan_inode},
 		{'N', scan_header},
 		{'O', scan_job},
+		{'S', scan_answer},
 		{'T', scan_txn},
 		{'t', scan_txn},
 		{'X', scan_xattr},
