@@ -76,6 +76,7 @@ struct session_server {
 	void (*submit)(void *ctx, struct request *req);
 	void (*ended)(void *ctx, uint64_t session);
 	void *ctx;
+	uint64_t boot; /* random, of this run */
 	char path[108];
 	int listener;
 	bool accept_armed;

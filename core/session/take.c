@@ -85,7 +85,8 @@ static void take_done(struct request *req, int status)
 
 	s->busy &= ~(1u << t->slot);
 	s->under_way--;
-	if (s->header)
+	/* A session that has ended may go on in the next wfsd, which answers then. */
+	if (s->state == SESSION_OPEN)
 		slot_reply(s, t->slot, req->op, status, req);
 	take_free(s->server, t);
 	if (s->state == SESSION_ENDING)

@@ -36,6 +36,7 @@
 #define CACHE_ENTRIES    65536u
 #define STOP_PATIENCE_US 60000000u
 #define CLAIM_PATIENCE_US 5000000u
+#define GRACE_US         10000000u /* for programs to say what they hold open */
 
 struct poller {
 	struct ring_op op;
@@ -270,6 +271,7 @@ static int store_and_shard_open(struct reactor *r, const struct reactor_options 
 		.env = r->env,
 		.map = r->map,
 		.number = r->number,
+		.grace_us = GRACE_US,
 		.send = router_send,
 		.fill_of = router_fill_of,
 		.ctx = &r->router,
@@ -337,6 +339,8 @@ void reactor_close(struct reactor *r)
 {
 	if (!r)
 		return;
+	/* Programs that ride through a restart are not told of what is broken off here. */
+	session_server_quit(r->sessions);
 	if (r->shard)
 		shard_stop(r->shard);
 	else
