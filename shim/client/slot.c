@@ -215,18 +215,30 @@ void event_kick(struct client *c)
 	atomic_fetch_sub(&c->event_users, 1);
 }
 
-/* Into the current memory, whether for the first time or not. */
+/* To the current memory, with the data to be sent. */
+static struct memory *slot_move(struct client *c, int slot, uint32_t data_size)
+{
+	struct scratch *sc = &c->scratch[slot];
+	struct memory *from = atomic_load(&sc->at), *to;
+
+	if (from == atomic_load(&c->current))
+		return from;
+	to = memory_ref(c);
+	if (from != to && data_size)
+		memcpy(memory_data(to, slot), memory_data(from, slot), data_size);
+	atomic_store(&sc->at, to);
+	memory_unref(from);
+	return to;
+}
+
+/* Whether for the first time or not. */
 static void slot_put(struct client *c, int slot, const struct call *call)
 {
 	struct scratch *sc = &c->scratch[slot];
-	struct memory *from = atomic_load(&sc->at), *to = memory_ref(c);
+	struct memory *to = slot_move(c, slot, call->data_size);
 	struct shm_slot *s = memory_slot(to, slot);
 	uint32_t seq = sc->seq;
 
-	if (from != to && call->data_size)
-		memcpy(memory_data(to, slot), memory_data(from, slot), call->data_size);
-	atomic_store(&sc->at, to);
-	memory_unref(from);
 	s->head = (struct wire_head){
 		.magic = le32_put(WIRE_MAGIC),
 		.version = WIRE_VERSION,

@@ -320,6 +320,7 @@ int world_start(struct world *w, uint32_t number)
 			.kv = ws->kv,
 			.map = w->map,
 			.number = number,
+			.grace_us = w->grace_us,
 			.send = shard_send,
 			.fill_of = shard_fill_of,
 			.ctx = ws,
