@@ -130,7 +130,8 @@ void session_end(struct session *s, const char *reason)
 		/* Half of the number: all of it is the right to go on with the session. */
 		log_warn("session ended reason=%s session=%08x pid=%d uid=%u", reason,
 			(uint32_t)s->id, s->identity.pid, s->identity.cred.uid);
-	s->told = s->state == SESSION_HELLO;
+	/* Whoever resumed it, and was gone before anything came of it, may try again. */
+	s->told = s->state == SESSION_HELLO || s->resumed;
 	if (s->state == SESSION_OPEN)
 		s->server->open_count--;
 	s->state = SESSION_ENDING;
@@ -251,6 +252,7 @@ static int session_number(struct session *s, const struct shm_hello *hello)
 		if (container_of(it, struct session, link)->id == hello->session)
 			return -EBUSY;
 	s->id = hello->session;
+	s->resumed = true;
 	return 0;
 }
 

@@ -54,6 +54,7 @@ struct session {
 	bool socket_armed;
 	bool event_armed;
 	bool told;             /* ended() was called, or need not be */
+	bool resumed;          /* of an earlier wfsd, and nothing was submitted yet */
 	struct ring_op socket_op;
 	struct ring_op event_op;
 };

@@ -182,6 +182,7 @@ static int slot_take(struct session *s, uint32_t index)
 		session_end(s, wrong);
 		return -EPROTO;
 	}
+	s->resumed = false;
 	t->session = s;
 	t->slot = index;
 	list_init(&t->link);

@@ -68,6 +68,7 @@ struct reactor {
 	uint64_t no_spin_until_us;
 	bool failed;
 	bool checkpointed;
+	bool ran;
 };
 
 /* --- pieces --- */
@@ -335,12 +336,14 @@ int reactor_open(const struct reactor_options *opt, struct reactor **reactor_out
 	return 0;
 }
 
+static void stop_cleanly(struct reactor *r);
+
 void reactor_close(struct reactor *r)
 {
 	if (!r)
 		return;
-	/* Programs that ride through a restart are not told of what is broken off here. */
-	session_server_quit(r->sessions);
+	if (r->ran)
+		stop_cleanly(r);
 	if (r->shard)
 		shard_stop(r->shard);
 	else
@@ -548,7 +551,9 @@ void reactor_run(struct reactor *r)
 		sleep_for(r, wait_us);
 		busy_us = 0;
 	}
-	stop_cleanly(r);
+	/* Programs that ride through a restart are not told of what is broken off now. */
+	session_server_quit(r->sessions);
+	r->ran = true;
 }
 
 static void wake(struct reactor *r)

@@ -1,10 +1,10 @@
 #!/bin/bash
 # The wfsd of the programs' own host is killed and started again under them, several times:
-# they see a pause, and no error. Their files lie in twelve directories, on all three nodes.
+# they see a pause, and no error. Their files lie in twelve directories, on all six shards.
 # limit: 240
 . "$(dirname "$0")/lib.sh"
 
-own_cluster --nodes 3
+own_cluster --nodes 3 --shards-per-node 2
 wfs mkdir /wfs/d
 for i in $(seq 12); do
 	wfs mkdir /wfs/d/$i
