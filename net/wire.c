@@ -115,6 +115,15 @@ static bool ino_ok(uint16_t op, const uint8_t *fixed)
 	return le64_get(b.ino) != 0;
 }
 
+static bool reopen_ok(uint16_t op, const uint8_t *fixed)
+{
+	struct wire_reopen b;
+
+	(void)op;
+	memcpy(&b, fixed, sizeof(b));
+	return le64_get(b.ino) != 0 && le32_get(b.count) != 0 && le32_get(b.reserved) == 0;
+}
+
 static bool io_ok(uint16_t op, const uint8_t *fixed)
 {
 	struct wire_io b;
@@ -301,6 +310,7 @@ static const struct op_rule op_rules[OP_MAX] = {
 		{sizeof(struct wire_io_reply), TAIL_NONE, true, io_reply_ok}},
 	[OP_APPEND] = {"append", FIXED(wire_io, io_ok),
 		FIXED(wire_io_reply, io_reply_ok)},
+	[OP_REOPEN] = {"reopen", FIXED(wire_reopen, reopen_ok), NOTHING},
 	[OP_SHARD_STATS] = {"shard-stats", NOTHING, FIXED(wire_shard_stats, NULL)},
 	[OP_SESSION_END] = {"session-end", NOTHING, NOTHING},
 	[OP_SCAN] = {"scan", {sizeof(struct wire_scan), TAIL_KEY, false, scan_ok},

@@ -99,6 +99,7 @@ enum wire_op {
 	OP_WRITE,    /* wire_io, data -> wire_io_reply */
 	OP_EXTEND,   /* wire_io: the inode's side of a write */
 	OP_APPEND,   /* wire_io: reserve `length` at the end -> wire_io_reply.offset */
+	OP_REOPEN,   /* wire_reopen: the session holds a file open, after wfsd's restart */
 	/* Whole shards. */
 	OP_SHARD_STATS, /* -> wire_shard_stats */
 	OP_SESSION_END, /* all opens of head.session are gone */
@@ -122,6 +123,13 @@ enum wire_op {
 struct wire_ino {
 	le64 ino;
 };
+
+struct wire_reopen {
+	le64 ino;
+	le32 count; /* so many opens, or more */
+	le32 reserved;
+};
+_Static_assert(sizeof(struct wire_reopen) == 16, "wire reopen");
 
 struct wire_attr {
 	le64 ino;

@@ -127,9 +127,11 @@ void session_end(struct session *s, const char *reason)
 	if (s->state == SESSION_ENDING)
 		return;
 	if (reason)
-		log_warn("session ended reason=%s session=%016llx pid=%d uid=%u", reason,
-			(unsigned long long)s->id, s->identity.pid, s->identity.cred.uid);
-	s->told = s->state == SESSION_HELLO;
+		/* Half of the number: all of it is the right to go on with the session. */
+		log_warn("session ended reason=%s session=%08x pid=%d uid=%u", reason,
+			(uint32_t)s->id, s->identity.pid, s->identity.cred.uid);
+	/* Whoever resumed it, and was gone before anything came of it, may try again. */
+	s->told = s->state == SESSION_HELLO || s->resumed;
 	if (s->state == SESSION_OPEN)
 		s->server->open_count--;
 	s->state = SESSION_ENDING;
@@ -185,6 +187,7 @@ static int memory_new(struct session *s, const struct map_filesystem *fs, int *m
 	h->bucket_count = map->bucket_count;
 	h->timeout_ms = map->timeout_ms;
 	h->session = s->id;
+	h->boot = s->server->boot;
 	h->root = fs->root;
 	h->fsid = fs->fsid;
 	h->slots_offset = SHM_SLOTS_OFFSET;
@@ -227,9 +230,36 @@ static int welcome_send(struct session *s, int error, int memory)
 	return sendmsg(s->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-static int session_open(struct session *s, const char *filesystem)
+static uint64_t random_nonzero(struct env *env)
 {
-	const struct map_filesystem *fs = filesystem_find(s->server->map, filesystem);
+	uint64_t value;
+
+	do
+		value = env_random(env);
+	while (value == 0);
+	return value;
+}
+
+/* A new session, or one of an earlier wfsd. */
+static int session_number(struct session *s, const struct shm_hello *hello)
+{
+	if (!hello->session) {
+		s->id = random_nonzero(s->server->env);
+		return 0;
+	}
+	if (hello->boot == s->server->boot)
+		return -ECONNABORTED;
+	list_for_each(it, tmp, &s->server->sessions)
+		if (container_of(it, struct session, link)->id == hello->session)
+			return -EBUSY;
+	s->id = hello->session;
+	s->resumed = true;
+	return 0;
+}
+
+static int session_open(struct session *s, const struct shm_hello *hello)
+{
+	const struct map_filesystem *fs = filesystem_find(s->server->map, hello->filesystem);
 	int memory = -1, rc;
 
 	if (!fs)
@@ -237,9 +267,9 @@ static int session_open(struct session *s, const char *filesystem)
 	rc = identity_init(&s->identity, s->socket);
 	if (rc)
 		return rc;
-	do
-		s->id = env_random(s->server->env);
-	while (s->id == 0);
+	rc = session_number(s, hello);
+	if (rc)
+		return rc;
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->event < 0)
 		return -errno;
@@ -274,6 +304,13 @@ static int hello_receive(struct session *s, struct shm_hello *hello)
 	return hello->version == SHM_VERSION ? 0 : -EPROTONOSUPPORT;
 }
 
+/* Nothing to be said of it: it asked for what is not there, or too soon, or it was told
+ * before why not. */
+static bool quiet(int rc)
+{
+	return rc == -ENODEV || rc == -EBUSY || rc == -ECONNABORTED;
+}
+
 static void hello_readable(struct session *s)
 {
 	struct shm_hello hello;
@@ -293,12 +330,12 @@ static void hello_readable(struct session *s)
 		return;
 	}
 	if (!rc)
-		rc = session_open(s, hello.filesystem);
+		rc = session_open(s, &hello);
 	if (rc == 0 && !socket_arm(s))
 		rc = -EAGAIN;
 	if (rc) {
 		welcome_send(s, rc == -EPROTONOSUPPORT ? EPROTO : -rc, -1);
-		session_end(s, rc == -ENODEV ? NULL : "attach");
+		session_end(s, quiet(rc) ? NULL : "attach");
 	}
 }
 
@@ -464,6 +501,7 @@ int session_server_new(const struct session_options *opt,
 	if (!server)
 		return -ENOMEM;
 	server->env = opt->env;
+	server->boot = random_nonzero(opt->env);
 	server->ring = opt->ring;
 	server->map = opt->map;
 	server->submit = opt->submit;
@@ -494,6 +532,16 @@ static void server_settle(struct session_server *server)
 	}
 }
 
+void session_server_quit(struct session_server *server)
+{
+	if (!server || server->closing)
+		return;
+	server->closing = true;
+	unlink(server->path);
+	list_for_each(it, tmp, &server->sessions)
+		session_end(container_of(it, struct session, link), NULL);
+}
+
 void session_server_free(struct session_server *server)
 {
 	struct ring *ring;
@@ -502,10 +550,7 @@ void session_server_free(struct session_server *server)
 	if (!server)
 		return;
 	ring = server->ring;
-	list_for_each(it, tmp, &server->sessions)
-		session_end(container_of(it, struct session, link), NULL);
-	server->closing = true;
-	unlink(server->path);
+	session_server_quit(server);
 	if (server->accept_armed)
 		ring_poll_cancel(ring, &server->accept_op);
 	/* While the listener is there the server is not freed under us. */

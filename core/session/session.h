@@ -2,6 +2,8 @@
  * Sessions: the programs of this host, attached over a Unix socket and shared memory
  * (shim/client/shm.h has the layout and protocol).
  *
+ * A session goes on in another run of wfsd when its program presents its number (shm.h).
+ *
  * One session server per reactor thread. It takes requests out of the slots, copies and
  * validates them, fills in the identity, and hands each as a struct request to `submit`;
  * the reply goes back into the slot. Garbage in a ring or on the socket ends that session
@@ -33,7 +35,13 @@ struct session_options {
 /* -EADDRINUSE: another wfsd listens there (a stale socket file is replaced). */
 int session_server_new(const struct session_options *opt,
 	struct session_server **server_out);
-/* Ends all sessions; requests under way may still call done() later, harmlessly. */
+/*
+ * No more requests are taken, and none is answered: programs see the connection end, as
+ * they do when wfsd is killed, and attach to the next one under the same session number.
+ * So ended() is not called any more. Takes NULL.
+ */
+void session_server_quit(struct session_server *server);
+/* Ends all sessions, the same way; requests under way may still call done() later, harmlessly. */
 void session_server_free(struct session_server *server);
 void session_map_set(struct session_server *server, const struct map *map);
 

@@ -54,6 +54,7 @@ struct session {
 	bool socket_armed;
 	bool event_armed;
 	bool told;             /* ended() was called, or need not be */
+	bool resumed;          /* of an earlier wfsd, and nothing was submitted yet */
 	struct ring_op socket_op;
 	struct ring_op event_op;
 };
@@ -78,6 +79,7 @@ struct session_server {
 	void (*ended)(void *ctx, uint64_t session);
 	void *ctx;
 	struct list again; /* struct take: sent again soon */
+	uint64_t boot; /* random, of this run */
 	char path[108];
 	int listener;
 	bool accept_armed;

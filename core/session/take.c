@@ -146,7 +146,8 @@ static void take_done(struct request *req, int status)
 
 	s->busy &= ~(1u << t->slot);
 	s->under_way--;
-	if (s->header)
+	/* A session that has ended may go on in the next wfsd, which answers then. */
+	if (s->state == SESSION_OPEN)
 		slot_reply(s, t->slot, req->op, status, req);
 	take_free(s->server, t);
 	if (s->state == SESSION_ENDING)
@@ -242,6 +243,7 @@ static int slot_take(struct session *s, uint32_t index)
 		session_end(s, wrong);
 		return -EPROTO;
 	}
+	s->resumed = false;
 	t->session = s;
 	t->slot = index;
 	list_init(&t->link);

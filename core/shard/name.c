@@ -316,6 +316,21 @@ int op_open(struct exec *x, struct meta_call *c)
 	return open_inode(x, c, w.ino, flags, w.must_be_dir);
 }
 
+int op_reopen(struct exec *x, struct meta_call *c)
+{
+	const struct wire_reopen *wr = x->req->body;
+	ino_id ino = le64_get(wr->ino);
+	struct attr attr;
+	int rc = meta_getattr(x->s->meta, ino, &attr);
+
+	(void)c;
+	if (rc < 0)
+		return rc;
+	if (!S_ISREG(attr.mode))
+		return -EINVAL;
+	return open_table_raise(x->s->opens, x->req->session, ino, le32_get(wr->count));
+}
+
 int op_close(struct exec *x, struct meta_call *c)
 {
 	ino_id ino = le64_get(((const struct wire_ino *)x->req->body)->ino);

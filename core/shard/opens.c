@@ -4,6 +4,9 @@
  * An unlinked file lives while its ino is here. Two chained hash tables over the same
  * entries: by ino, to ask whether a file is open, and by session, to end one.
  *
+ * When a program's own wfsd was restarted the session goes on under its number, and the
+ * program says again what it holds: at least so many opens (open_table_raise).
+ *
  * What a session held when it ended lingers for a while: a program that was replaced by
  * exec, or whose parent died, still has the descriptors and will say so from a session
  * of its own.
@@ -95,6 +98,19 @@ int open_table_add(struct open_table *t, uint64_t session, ino_id ino)
 		list_push_back(&t->sessions[open_hash(session)], &e->by_session);
 	}
 	e->count++;
+	return 0;
+}
+
+int open_table_raise(struct open_table *t, uint64_t session, ino_id ino, uint32_t count)
+{
+	struct open_entry *e = open_find(t, session, ino);
+	int rc = e ? 0 : open_table_add(t, session, ino);
+
+	if (rc)
+		return rc;
+	e = open_find(t, session, ino);
+	if (e->count < count)
+		e->count = count;
 	return 0;
 }
 

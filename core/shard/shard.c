@@ -40,6 +40,7 @@ static const struct op_desc ops[OP_MAX] = {
 	[OP_WRITE] = {.start = write_start, .remember = true},
 	[OP_EXTEND] = {.handler = op_extend, .writes = true},
 	[OP_APPEND] = {.handler = op_append, .writes = true, .remember = true},
+	[OP_REOPEN] = {.handler = op_reopen},
 	[OP_SHARD_STATS] = {.handler = op_shard_stats, .whole_shard = true},
 	[OP_SESSION_END] = {.handler = op_session_end, .whole_shard = true},
 	[OP_SCAN] = {.handler = op_scan, .root_only = true},
@@ -69,7 +70,7 @@ static bool shard_is_open(void *ctx, ino_id ino)
 {
 	const struct shard *s = ctx;
 
-	return open_table_has(s->opens, ino);
+	return s->grace_until_us != 0 || open_table_has(s->opens, ino);
 }
 
 static void shard_unlocked(void *ctx)
@@ -456,6 +457,22 @@ static void failed_poll(struct shard *s)
 	txn_fail_waiting(s);
 }
 
+/* Programs have had their time to say what they hold open. */
+static void grace_poll(struct shard *s, uint64_t *next_us)
+{
+	uint64_t now = env_now_us(s->env);
+
+	if (s->grace_until_us == 0)
+		return;
+	if (now < s->grace_until_us) {
+		if (s->grace_until_us - now < *next_us)
+			*next_us = s->grace_until_us - now;
+		return;
+	}
+	s->grace_until_us = 0;
+	purge_kick(s);
+}
+
 uint64_t shard_poll(struct shard *s)
 {
 	uint64_t next_us = UINT64_MAX;
@@ -482,6 +499,7 @@ uint64_t shard_poll(struct shard *s)
 		}
 	}
 	parked_expire(s);
+	grace_poll(s, &next_us);
 	if (open_table_expire(s->opens, env_now_us(s->env), &next_us))
 		purge_kick(s);
 	if (!list_empty(&s->parked) && next_us > 20000)
@@ -605,6 +623,15 @@ int root_ensure(struct shard *s)
 	return rc;
 }
 
+/* Whether it has ever served: then files may be open that it does not know of. */
+static bool has_past(const struct shard *s)
+{
+	for (uint32_t b = 0; b < s->map->bucket_count; b++)
+		if (s->lsn[b] != 0)
+			return true;
+	return false;
+}
+
 static int shard_init(struct shard *s, const struct shard_options *opt)
 {
 	struct meta_options mo = {
@@ -637,6 +664,8 @@ static int shard_init(struct shard *s, const struct shard_options *opt)
 		return rc;
 	if (!s->alone && opt->history)
 		history_take(s, opt->history);
+	if (opt->grace_us && has_past(s))
+		s->grace_until_us = s->start_us + opt->grace_us;
 	meta_on_unlock(s->meta, shard_unlocked, s);
 	store_on_room(s->store, shard_room, s);
 	rc = txn_recover(s);

@@ -25,6 +25,9 @@ struct shard_options {
 	struct kv *kv;         /* borrowed: the store's index */
 	const struct map *map; /* borrowed; shard_map_set replaces it */
 	uint32_t number;       /* of this shard in the map */
+	/* After a restart: for so long every file is taken for open. Programs, which the
+	 * restart may have cut off, say meanwhile what they hold (OP_REOPEN). */
+	uint64_t grace_us;
 	/* Carry a call to the shard that owns call->bucket, which may be this one; done() is
 	 * never called from inside send. */
 	void (*send)(void *ctx, struct rpc_call *call);

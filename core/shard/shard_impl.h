@@ -120,6 +120,7 @@ struct shard {
 	struct place *place; /* of new directories */
 	uint32_t fill;       /* 0: to be computed */
 	struct open_table *opens;
+	uint64_t grace_until_us;  /* every file counts as open; 0: over */
 	struct list txns;         /* coordinated here */
 	struct list intents;      /* prepared here, in doubt */
 	uint64_t rename_txid;     /* who holds the rename lock; 0: nobody */
@@ -182,6 +183,7 @@ int op_setxattr(struct exec *x, struct meta_call *c);
 int op_listxattr(struct exec *x, struct meta_call *c);
 int op_removexattr(struct exec *x, struct meta_call *c);
 int op_readdir(struct exec *x, struct meta_call *c);
+int op_reopen(struct exec *x, struct meta_call *c);
 int op_close(struct exec *x, struct meta_call *c);
 int op_extend(struct exec *x, struct meta_call *c);
 int op_append(struct exec *x, struct meta_call *c);
@@ -223,6 +225,8 @@ void io_free(struct io *io);
 int open_table_new(struct open_table **table_out);
 void open_table_free(struct open_table *t);
 int open_table_add(struct open_table *t, uint64_t session, ino_id ino);
+/* At least count times. */
+int open_table_raise(struct open_table *t, uint64_t session, ino_id ino, uint32_t count);
 /* True when nobody holds ino open any more. */
 bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino);
 /* The session is over; what it held stays open until until_us. */

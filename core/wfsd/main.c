@@ -30,6 +30,7 @@ struct shard_thread {
 	struct reactor *reactor;
 	pthread_t thread;
 	sem_t opened;
+	sem_t quiet; /* no program is answered any more */
 	int rc;
 	char reason[512];
 };
@@ -146,6 +147,7 @@ static void *shard_main(void *arg)
 	if (t->rc < 0)
 		return NULL;
 	reactor_run(t->reactor);
+	sem_post(&t->quiet);
 	reactor_close(t->reactor);
 	return NULL;
 }
@@ -270,35 +272,58 @@ static void map_reload(void)
 	map_changed(NULL, map);
 }
 
+static void sem_wait_long(sem_t *sem)
+{
+	while (sem_wait(sem) < 0 && errno == EINTR)
+		;
+}
+
+/* The one with the programs ends first and begins last: they never meet half a node. */
 static void threads_stop(void)
 {
+	for (uint32_t i = 0; i < node.thread_count; i++) {
+		struct shard_thread *t = &node.threads[i];
+
+		if (t->opt.index != 0 || !t->reactor || t->rc != 0)
+			continue;
+		reactor_stop(t->reactor);
+		sem_wait_long(&t->quiet);
+	}
 	for (uint32_t i = 0; i < node.thread_count; i++)
-		if (node.threads[i].reactor && node.threads[i].rc == 0)
+		if (node.threads[i].opt.index != 0 && node.threads[i].reactor &&
+			node.threads[i].rc == 0)
 			reactor_stop(node.threads[i].reactor);
 	for (uint32_t i = 0; i < node.thread_count; i++)
 		if (node.threads[i].thread)
 			pthread_join(node.threads[i].thread, NULL);
 }
 
+static int thread_start(struct shard_thread *t, char *reason, size_t reason_size)
+{
+	sem_init(&t->opened, 0, 0);
+	sem_init(&t->quiet, 0, 0);
+	if (pthread_create(&t->thread, NULL, shard_main, t) != 0) {
+		snprintf(reason, reason_size, "no thread: %s", strerror(errno));
+		return -EAGAIN;
+	}
+	sem_wait_long(&t->opened);
+	if (t->rc < 0)
+		snprintf(reason, reason_size, "%s", t->reason);
+	return t->rc;
+}
+
 /* One after the other, so that the first failure is the one that is told. */
 static int threads_start(char *reason, size_t reason_size)
 {
-	for (uint32_t i = 0; i < node.thread_count; i++) {
-		struct shard_thread *t = &node.threads[i];
+	int rc = 0;
 
-		sem_init(&t->opened, 0, 0);
-		if (pthread_create(&t->thread, NULL, shard_main, t) != 0) {
-			snprintf(reason, reason_size, "no thread: %s", strerror(errno));
-			return -EAGAIN;
-		}
-		while (sem_wait(&t->opened) < 0 && errno == EINTR)
-			;
-		if (t->rc < 0) {
-			snprintf(reason, reason_size, "%s", t->reason);
-			return t->rc;
-		}
-	}
-	return 0;
+	for (uint32_t i = 0; i < node.thread_count && rc == 0; i++)
+		if (node.threads[i].opt.index != 0)
+			rc = thread_start(&node.threads[i], reason, reason_size);
+	for (uint32_t i = 0; i < node.thread_count && rc == 0; i++)
+		if (node.threads[i].opt.index == 0)
+			rc = thread_start(&node.threads[i], reason, reason_size);
+	return rc;
 }
 
 static int serve(void)

@@ -36,6 +36,7 @@
 #define CACHE_ENTRIES    65536u
 #define STOP_PATIENCE_US 60000000u
 #define CLAIM_PATIENCE_US 5000000u
+#define GRACE_US         10000000u /* for programs to say what they hold open */
 
 struct poller {
 	struct ring_op op;
@@ -70,6 +71,7 @@ struct reactor {
 	uint64_t no_spin_until_us;
 	bool failed;
 	bool checkpointed;
+	bool ran;
 };
 
 /* --- pieces --- */
@@ -282,6 +284,7 @@ static int store_and_shard_open(struct reactor *r, const struct reactor_options 
 		.env = r->env,
 		.map = r->map,
 		.number = r->number,
+		.grace_us = GRACE_US,
 		.send = router_send,
 		.fill_of = router_fill_of,
 		.ctx = &r->router,
@@ -358,10 +361,14 @@ int reactor_open(const struct reactor_options *opt, struct reactor **reactor_out
 	return 0;
 }
 
+static void stop_cleanly(struct reactor *r);
+
 void reactor_close(struct reactor *r)
 {
 	if (!r)
 		return;
+	if (r->ran)
+		stop_cleanly(r);
 	if (r->shard)
 		shard_stop(r->shard);
 	else
@@ -585,7 +592,9 @@ void reactor_run(struct reactor *r)
 		sleep_for(r, wait_us);
 		busy_us = 0;
 	}
-	stop_cleanly(r);
+	/* Programs that ride through a restart are not told of what is broken off now. */
+	session_server_quit(r->sessions);
+	r->ran = true;
 }
 
 static void wake(struct reactor *r)

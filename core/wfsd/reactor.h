@@ -27,8 +27,9 @@ struct reactor_options {
  */
 int reactor_open(const struct reactor_options *opt, struct reactor **reactor_out,
 	char *reason, size_t reason_size);
-/* Serve until reactor_stop; then checkpoint. */
+/* Serve until reactor_stop; after it no program is answered any more. */
 void reactor_run(struct reactor *r);
+/* With a checkpoint if it ran. */
 void reactor_close(struct reactor *r);
 
 /* From any thread. */

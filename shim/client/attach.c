@@ -1,7 +1,8 @@
 /*
  * Attach and detach: the connection to the host's wfsd, and the memory it hands out.
  *
- * The header of the shared memory is copied once and not believed again. A page that the
+ * The header of the shared memory is copied once and not believed again; what matters in
+ * it must be the same at every attachment after the first (ride.c). A page that the
  * kernel wipes on fork tells a child that the session is not its own.
  */
 #include <errno.h>
@@ -43,18 +44,19 @@ static int connect_to(const char *path, int *fd_out)
 	return 0;
 }
 
-static int hello_send(int fd, const char *filesystem)
+static int hello_send(int fd, const struct client *c)
 {
-	struct shm_hello hello = {.magic = SHM_MAGIC, .version = SHM_VERSION};
+	struct shm_hello hello = {
+		.magic = SHM_MAGIC,
+		.version = SHM_VERSION,
+		.session = c->session,
+		.boot = c->boot,
+	};
 	struct iovec iov = {&hello, sizeof(hello)};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-	size_t length = filesystem ? strlen(filesystem) : 0;
 	long rc;
 
-	if (length >= sizeof(hello.filesystem))
-		return -ENODEV;
-	if (length)
-		memcpy(hello.filesystem, filesystem, length);
+	memcpy(hello.filesystem, c->filesystem, sizeof(hello.filesystem));
 	do
 		rc = sys_sendmsg(fd, &message, MSG_NOSIGNAL);
 	while (rc == -EINTR);
@@ -103,27 +105,47 @@ static int welcome_receive(int fd, struct shm_welcome *welcome, int fds[2])
 	return fds[0] >= 0 && welcome->total_size == SHM_TOTAL_SIZE ? 0 : -EPROTO;
 }
 
-static int memory_map(struct client *c, int memory)
+static int memory_map(struct memory *m, int memory)
 {
-	struct shm_header *h = sys_mmap(SHM_TOTAL_SIZE, PROT_READ | PROT_WRITE,
-		MAP_SHARED, memory);
+	struct shm_header *h = m->header ?
+		sys_mmap_at(m->header, SHM_TOTAL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			memory) :
+		sys_mmap(SHM_TOTAL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory);
 
 	if (sys_mmap_failed(h))
 		return (int)(long)h;
-	c->header = h;
-	c->slots = (struct shm_slot *)(void *)((uint8_t *)h + SHM_SLOTS_OFFSET);
-	c->data = (uint8_t *)h + SHM_DATA_OFFSET;
+	m->header = h;
+	return 0;
+}
+
+void attach_owners(struct client *c, const struct shm_header *h)
+{
+	uint32_t count = h->owner_count;
+
+	c->owner_count = count < SHM_OWNERS_MAX ? count : SHM_OWNERS_MAX;
+	for (uint32_t i = 0; i < c->owner_count; i++)
+		c->owners[i] = h->owners[i];
+}
+
+/* The first time it is learnt, and then it must not change. */
+static int header_take(struct client *c, const struct shm_header *h)
+{
+	if (h->magic != SHM_MAGIC || h->version != SHM_VERSION ||
+		h->slot_count != SHM_SLOT_COUNT || h->slots_offset != SHM_SLOTS_OFFSET ||
+		h->data_offset != SHM_DATA_OFFSET)
+		return -EPROTO;
+	c->boot = h->boot;
+	if (c->session)
+		return c->session == h->session && c->bucket_count == h->bucket_count &&
+			       c->root == h->root ? 0 : -EPROTO;
 	c->shard_count = h->shard_count;
 	c->bucket_count = h->bucket_count;
 	c->timeout_ms = h->timeout_ms;
 	c->session = h->session;
 	c->root = h->root;
-	if (h->magic != SHM_MAGIC || h->version != SHM_VERSION ||
-		h->slot_count != SHM_SLOT_COUNT || h->slots_offset != SHM_SLOTS_OFFSET ||
-		h->data_offset != SHM_DATA_OFFSET || !c->shard_count || !c->timeout_ms ||
-		!c->bucket_count || (c->bucket_count & (c->bucket_count - 1)))
-		return -EPROTO;
-	return 0;
+	attach_owners(c, h);
+	return c->shard_count && c->timeout_ms && c->session && c->bucket_count &&
+		       !(c->bucket_count & (c->bucket_count - 1)) ? 0 : -EPROTO;
 }
 
 static bool several_cpus(void)
@@ -137,15 +159,22 @@ static bool several_cpus(void)
 	return size < 0 || count > 1;
 }
 
-static int mount_set(struct client *c, const char *mount)
+static int names_set(struct client *c, const char *socket_path, const char *filesystem,
+	const char *mount)
 {
-	size_t length = strlen(mount);
+	size_t socket_size = strlen(socket_path), mount_size = strlen(mount);
+	size_t size = filesystem ? strlen(filesystem) : 0;
 
-	while (length > 0 && mount[length - 1] == '/')
-		length--;
-	if (length >= sizeof(c->mount))
+	while (mount_size > 0 && mount[mount_size - 1] == '/')
+		mount_size--;
+	if (mount_size >= sizeof(c->mount) || socket_size >= sizeof(c->socket_path))
 		return -ENAMETOOLONG;
-	memcpy(c->mount, mount, length);
+	if (size >= sizeof(c->filesystem))
+		return -ENODEV;
+	memcpy(c->mount, mount, mount_size);
+	memcpy(c->socket_path, socket_path, socket_size);
+	if (size)
+		memcpy(c->filesystem, filesystem, size);
 	return 0;
 }
 
@@ -171,37 +200,59 @@ static int client_new(struct client **client_out)
 	atomic_store(&c->socket, -1);
 	atomic_store(&c->event, -1);
 	c->may_spin = several_cpus();
+	c->pid = sys_getpid();
 	*client_out = c;
+	return 0;
+}
+
+int attach_connect(struct client *c, struct memory *m, int *socket_out, int *event_out)
+{
+	struct shm_welcome welcome = {0};
+	int fds[2] = {-1, -1}, fd = -1, rc;
+
+	rc = connect_to(c->socket_path, &fd);
+	if (!rc)
+		rc = hello_send(fd, c);
+	if (!rc)
+		rc = welcome_receive(fd, &welcome, fds);
+	if (!rc)
+		rc = memory_map(m, fds[0]);
+	if (!rc)
+		rc = header_take(c, m->header);
+	if (fds[0] >= 0)
+		sys_close(fds[0]);
+	if (rc) {
+		if (fds[1] >= 0)
+			sys_close(fds[1]);
+		if (fd >= 0)
+			sys_close(fd);
+		return rc;
+	}
+	*socket_out = fd;
+	*event_out = fds[1];
 	return 0;
 }
 
 int client_attach(const char *socket_path, const char *filesystem, const char *mount,
 	struct client **client_out)
 {
-	struct shm_welcome welcome = {0};
-	int fds[2] = {-1, -1}, fd = -1, rc;
+	int socket = -1, event = -1, rc;
 	struct client *c;
 
 	rc = client_new(&c);
 	if (rc)
 		return rc;
-	rc = mount_set(c, mount);
+	rc = names_set(c, socket_path, filesystem, mount);
 	if (!rc)
-		rc = connect_to(socket_path, &fd);
-	atomic_store(&c->socket, fd);
-	if (!rc)
-		rc = hello_send(fd, filesystem);
-	if (!rc)
-		rc = welcome_receive(fd, &welcome, fds);
-	atomic_store(&c->event, fds[1]);
-	if (!rc)
-		rc = memory_map(c, fds[0]);
-	if (fds[0] >= 0)
-		sys_close(fds[0]);
+		rc = attach_connect(c, &c->memories[0], &socket, &event);
 	if (rc) {
 		client_detach(c);
 		return rc;
 	}
+	atomic_store(&c->socket, socket);
+	atomic_store(&c->event, event);
+	atomic_store(&c->memories[0].users, 1);
+	atomic_store(&c->current, &c->memories[0]);
 	*client_out = c;
 	return 0;
 }
@@ -210,14 +261,20 @@ void client_forget(struct client *c)
 {
 	if (!c)
 		return;
-	if (c->header)
-		sys_munmap(c->header, SHM_TOTAL_SIZE);
+	for (uint32_t i = 0; i < MEMORY_COUNT; i++)
+		if (c->memories[i].header)
+			sys_munmap(c->memories[i].header, SHM_TOTAL_SIZE);
 	if (atomic_load(&c->event) >= 0)
 		sys_close(atomic_load(&c->event));
 	if (atomic_load(&c->socket) >= 0)
 		sys_close(atomic_load(&c->socket));
 	sys_munmap(c->alive, ALIVE_SIZE);
 	sys_munmap(c, client_size());
+}
+
+void client_fail_fast(struct client *c)
+{
+	atomic_store(&c->fail_fast, true);
 }
 
 /* The end of the connection is all the goodbye there is. */
@@ -256,8 +313,15 @@ int client_move_fds(struct client *c, int from)
 
 void client_cred_changed(struct client *c)
 {
-	if (!client_check(c))
-		atomic_fetch_add(&c->header->cred_generation, 1);
+	struct memory *m;
+
+	if (client_check(c))
+		return;
+	/* First ours: whoever attaches again meanwhile sees that it came too early. */
+	atomic_fetch_add(&c->cred_changes, 1);
+	m = memory_ref(c);
+	atomic_fetch_add(&m->header->cred_generation, 1);
+	memory_unref(m);
 }
 
 ino_id client_root(const struct client *c)

@@ -7,8 +7,9 @@
  * One struct client per process and filesystem; any thread may call; calls block until the
  * reply or the deadline (-ETIMEDOUT). A signal's handler runs meanwhile, and may call here
  * itself; the interrupted call then goes on, as on any disk file. -EIO: the node that owns
- * what was asked for cannot be reached. -ENOTCONN: this host's wfsd has gone, or this is a
- * forked child; attach again.
+ * what was asked for cannot be reached. -ENOTCONN: this host's wfsd has gone for longer
+ * than a call may take, or this is a forked child; attach again. Until then calls wait
+ * for wfsd to come back, and go on where they were (ride.c).
  *
  * Paths. A `struct where` is a starting directory and a path relative to it; an absolute
  * path has been made relative to the root by the caller. The library walks across shards
@@ -60,6 +61,8 @@ struct where {
 int client_attach(const char *socket_path, const char *filesystem, const char *mount,
 	struct client **client_out);
 void client_detach(struct client *c);
+/* From now on: when wfsd goes, calls fail at once. */
+void client_fail_fast(struct client *c);
 /* In a forked child: unmap, close, without a word to wfsd. */
 void client_forget(struct client *c);
 /* The fds that must survive in this process: the connection and the eventfd. */

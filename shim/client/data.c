@@ -249,10 +249,7 @@ static void side_finish(struct io *io)
 
 static bool same_owner(const struct client *c, uint16_t a, uint16_t b)
 {
-	const struct shm_header *h = c->header;
-
-	return a < h->owner_count && b < h->owner_count && a < SHM_OWNERS_MAX &&
-	       b < SHM_OWNERS_MAX && h->owners[a] == h->owners[b];
+	return a < c->owner_count && b < c->owner_count && c->owners[a] == c->owners[b];
 }
 
 /* Reads: whether the pieces themselves tell if the file is no longer as long as known. */

@@ -93,6 +93,7 @@ static int open_run(struct client *c, struct where *w, int flags, uint32_t mode,
 int client_open(struct client *c, struct where *w, int flags, uint32_t mode,
 	struct client_file *file_out, struct client_attr *attr_out)
 {
+	uint32_t attachment = atomic_load(&c->attachment);
 	struct client_attr attr = {0};
 	int rc;
 
@@ -108,6 +109,12 @@ int client_open(struct client *c, struct where *w, int flags, uint32_t mode,
 	/* The server knows this for names; for the root there was none. */
 	if ((flags & O_CREAT) && S_ISDIR(attr.mode))
 		return -EISDIR;
+	if (S_ISREG(attr.mode)) {
+		opens_add(c, attr.ino);
+		/* It may have been counted before a restart, and answered after it. */
+		if (atomic_load(&c->attachment) != attachment)
+			opens_declare(c, attr.ino);
+	}
 	file_out->ino = attr.ino;
 	file_out->mode = attr.mode;
 	atomic_store(&file_out->known, 0);
@@ -139,6 +146,7 @@ void client_close(struct client *c, const struct client_file *f)
 
 	if (f->mode && !S_ISREG(f->mode))
 		return;
+	opens_remove(c, f->ino);
 	slot = slot_take(c, true);
 	if (slot < 0)
 		return;

@@ -20,6 +20,16 @@
  * two fds (memfd, eventfd), or an errno. The connection stays open: its end is the
  * session's end. Identity is the peer credentials of the socket; when the program has
  * changed its ids it increments cred_generation and wfsd reads them anew from the kernel.
+ *
+ * Attach again: when the connection ends because wfsd died or was restarted, the program
+ * connects to the same path, and its hello names the session it had and the `boot` of the
+ * wfsd it lost. It gets new memory for the same session number, submits again whatever
+ * was not answered, with the same slot and seq, and says what it holds open (OP_REOPEN).
+ * The new wfsd knows nothing of the old one's sessions, so the number itself is the proof:
+ * 64 random bits that only the program and the cluster's nodes ever see (no log line has
+ * them all). What the calls may do is decided by who connects now. A wfsd refuses its own
+ * boot (ECONNABORTED): whom it has thrown out stays out; and a session that somebody is
+ * attached to (EBUSY). A forked child does not attach again but for itself.
  */
 #ifndef WFS_SHIM_CLIENT_SHM_H
 #define WFS_SHIM_CLIENT_SHM_H
@@ -29,7 +39,7 @@
 #include "net/wire.h"
 
 #define SHM_MAGIC      0x31534657u /* "WFS1" */
-#define SHM_VERSION    2u
+#define SHM_VERSION    3u
 #define SHM_SLOT_COUNT 32u
 #define SHM_OWNERS_MAX 1024u
 
@@ -53,6 +63,7 @@ struct shm_header {
 	uint32_t bucket_count;
 	uint32_t timeout_ms;   /* after which a call fails */
 	uint64_t session;
+	uint64_t boot;         /* random, of this run of wfsd */
 	ino_id root;           /* of the filesystem attached to */
 	uint32_t fsid;
 	uint32_t reserved;
@@ -73,6 +84,8 @@ struct shm_hello {
 	uint32_t magic;
 	uint32_t version;
 	char filesystem[64]; /* name, NUL-terminated; empty: the first one */
+	uint64_t session;    /* to go on with; 0: a new one */
+	uint64_t boot;       /* of the wfsd that it was with; 0: a new one */
 };
 
 struct shm_welcome {

@@ -13,6 +13,11 @@
  * after the deadline that wfsd itself keeps. It then abandons the slot, which wfsd turns
  * FREE in its own time; the allocator finds it there (slot_reap).
  *
+ * When wfsd has died and the client attached again (ride.c), the slot is in a memory that
+ * nobody serves any more. Its owner moves it to the current one and submits the same call
+ * again: head and body from private copies, since a reply may have been half written over
+ * them, and the data from the old memory, where a call that sends data gets none back.
+ *
  * Wake-ups cannot be lost: we set `submitted` and then look at `asleep`, wfsd sets
  * `asleep` and then looks at `submitted`; we set `waiting` and then let the kernel compare
  * `state`, wfsd sets `state` and then looks at `waiting`. All sequentially consistent.
@@ -57,19 +62,56 @@ int client_check(struct client *c)
 	return 0;
 }
 
-int client_probe(struct client *c)
+int client_stands(struct client *c)
 {
 	char byte;
-	long rc = client_check(c);
+	long rc = sys_recv(atomic_load(&c->socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	if (rc == -EAGAIN || rc == -EINTR)
+		return 1;
+	/* wfsd never speaks after the welcome. */
+	return rc == -EBADF || rc == -ENOTSOCK ? (int)rc : 0;
+}
+
+int client_probe(struct client *c)
+{
+	int rc = client_check(c);
 
 	if (rc)
-		return (int)rc;
-	rc = sys_recv(atomic_load(&c->socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (rc == -EAGAIN || rc == -EINTR)
-		return 0;
-	/* wfsd never speaks after the welcome. */
-	atomic_store(&c->dead, true);
-	return -ENOTCONN;
+		return rc;
+	return client_stands(c) == 1 ? 0 : client_ride(c);
+}
+
+/* --- memories ----------------------------------------------------------------------- */
+
+struct memory *memory_ref(struct client *c)
+{
+	for (;;) {
+		struct memory *m = atomic_load(&c->current);
+		uint32_t users = atomic_load(&m->users);
+
+		while (users && !(users & MEMORY_EMPTYING))
+			if (atomic_compare_exchange_weak(&m->users, &users, users + 1))
+				return m;
+	}
+}
+
+void memory_unref(struct memory *m)
+{
+	uint32_t users = atomic_load(&m->users), next;
+
+	do
+		next = users == 1 ? MEMORY_EMPTYING : users - 1;
+	while (!atomic_compare_exchange_weak(&m->users, &users, next));
+	if (next != MEMORY_EMPTYING)
+		return;
+	sys_madvise(m->header, SHM_TOTAL_SIZE, MADV_REMOVE);
+	atomic_store(&m->users, 0);
+}
+
+static struct shm_slot *slot_at(struct client *c, int slot)
+{
+	return memory_slot(atomic_load(&c->scratch[slot].at), slot);
 }
 
 /* --- taking ------------------------------------------------------------------------- */
@@ -83,25 +125,30 @@ static void slots_freed(struct client *c)
 
 void slot_release(struct client *c, int slot)
 {
-	atomic_store(&c->slots[slot].state, SLOT_FREE);
+	atomic_store(&slot_at(c, slot)->state, SLOT_FREE);
+	memory_unref(atomic_load(&c->scratch[slot].at));
 	atomic_fetch_and(&c->busy, ~(1u << slot));
 	slots_freed(c);
 }
 
-/* Abandoned slots that wfsd has freed meanwhile are free for us, too. */
-static void slot_reap(struct client *c)
+/* Abandoned slots that wfsd has freed meanwhile are free for us, too; and those whose wfsd
+ * is gone. */
+void slot_reap(struct client *c)
 {
 	uint32_t abandoned = atomic_load(&c->abandoned);
 
 	while (abandoned) {
 		int slot = __builtin_ctz(abandoned);
 		uint32_t bit = 1u << slot;
+		struct memory *m = atomic_load(&c->scratch[slot].at);
 
 		abandoned &= ~bit;
-		if (atomic_load(&c->slots[slot].state) != SLOT_FREE)
+		if (m == atomic_load(&c->current) &&
+			atomic_load(&memory_slot(m, slot)->state) != SLOT_FREE)
 			continue;
 		/* Whoever clears the bit is the one to free it. */
 		if (atomic_fetch_and(&c->abandoned, ~bit) & bit) {
+			memory_unref(m);
 			atomic_fetch_and(&c->busy, ~bit);
 			slots_freed(c);
 		}
@@ -118,15 +165,17 @@ static int slot_try(struct client *c)
 	while (busy != UINT32_MAX) {
 		int slot = __builtin_ctz(~busy);
 
-		if (atomic_compare_exchange_weak(&c->busy, &busy, busy | 1u << slot))
+		if (atomic_compare_exchange_weak(&c->busy, &busy, busy | 1u << slot)) {
+			atomic_store(&c->scratch[slot].at, memory_ref(c));
 			return slot;
+		}
 	}
 	return SLOT_NONE;
 }
 
 int slot_take(struct client *c, bool wait)
 {
-	uint64_t deadline_ns = 0;
+	uint64_t start_ns = 0;
 	int slot, rc = client_check(c);
 
 	if (rc)
@@ -139,9 +188,9 @@ int slot_take(struct client *c, bool wait)
 		if (slot >= 0 || !wait)
 			return slot;
 		now_ns = client_now_ns();
-		if (!deadline_ns)
-			deadline_ns = now_ns + (c->timeout_ms + SLACK_MS) * 1000000ull;
-		if (now_ns > deadline_ns)
+		if (start_ns < atomic_load(&c->attached_ns) || !start_ns)
+			start_ns = now_ns;
+		if (now_ns > start_ns + (c->timeout_ms + SLACK_MS) * 1000000ull)
 			return -ETIMEDOUT;
 		atomic_fetch_add(&c->starving, 1);
 		/* wfsd frees abandoned slots without a word. */
@@ -156,7 +205,7 @@ int slot_take(struct client *c, bool wait)
 
 /* --- submitting --------------------------------------------------------------------- */
 
-static void event_kick(struct client *c)
+void event_kick(struct client *c)
 {
 	uint64_t one = 1;
 
@@ -166,10 +215,29 @@ static void event_kick(struct client *c)
 	atomic_fetch_sub(&c->event_users, 1);
 }
 
-void slot_submit(struct client *c, int slot, struct call *call)
+/* To the current memory, with the data to be sent. */
+static struct memory *slot_move(struct client *c, int slot, uint32_t data_size)
 {
-	struct shm_slot *s = &c->slots[slot];
-	uint32_t seq = ++c->scratch[slot].seq;
+	struct scratch *sc = &c->scratch[slot];
+	struct memory *from = atomic_load(&sc->at), *to;
+
+	if (from == atomic_load(&c->current))
+		return from;
+	to = memory_ref(c);
+	if (from != to && data_size)
+		memcpy(memory_data(to, slot), memory_data(from, slot), data_size);
+	atomic_store(&sc->at, to);
+	memory_unref(from);
+	return to;
+}
+
+/* Whether for the first time or not. */
+static void slot_put(struct client *c, int slot, const struct call *call)
+{
+	struct scratch *sc = &c->scratch[slot];
+	struct memory *to = slot_move(c, slot, call->data_size);
+	struct shm_slot *s = memory_slot(to, slot);
+	uint32_t seq = sc->seq;
 
 	s->head = (struct wire_head){
 		.magic = le32_put(WIRE_MAGIC),
@@ -187,17 +255,24 @@ void slot_submit(struct client *c, int slot, struct call *call)
 		.data_size = le32_put(call->data_size),
 		.data_max = le32_put(call->data_max),
 	};
-	call->start_ns = client_now_ns();
+	memcpy(s->body, sc->body, call->body_size);
 	atomic_store_explicit(&s->waiting, 0, memory_order_relaxed);
 	atomic_store(&s->state, SLOT_SUBMITTED);
-	atomic_fetch_or(&c->header->submitted, (uint64_t)1 << slot);
-	if (atomic_load(&c->header->asleep))
+	atomic_fetch_or(&to->header->submitted, (uint64_t)1 << slot);
+	if (atomic_load(&to->header->asleep))
 		event_kick(c);
+}
+
+void slot_submit(struct client *c, int slot, struct call *call)
+{
+	c->scratch[slot].seq++;
+	call->start_ns = client_now_ns();
+	slot_put(c, slot, call);
 }
 
 void slot_leave(struct client *c, int slot)
 {
-	struct shm_slot *s = &c->slots[slot];
+	struct shm_slot *s = slot_at(c, slot);
 	uint32_t state = SLOT_SUBMITTED;
 
 	/* First ours, then wfsd's: the reap looks at the state of marked slots only. */
@@ -267,30 +342,45 @@ static bool slot_spin(struct client *c, struct shm_slot *s, const struct call *c
 	return slot_done(s);
 }
 
-static int slot_sleep(struct client *c, int slot, const struct call *call)
+/* See that wfsd is there, and has the call. */
+static int slot_follow(struct client *c, int slot, struct call *call)
 {
-	struct shm_slot *s = &c->slots[slot];
+	int rc = client_probe(c);
+
+	if (rc || atomic_load(&c->scratch[slot].at) == atomic_load(&c->current) ||
+		slot_done(slot_at(c, slot)))
+		return rc;
+	call->start_ns = client_now_ns();
+	slot_put(c, slot, call);
+	atomic_store(&slot_at(c, slot)->waiting, 1);
+	return 0;
+}
+
+static int slot_sleep(struct client *c, int slot, struct call *call)
+{
+	struct shm_slot *s = slot_at(c, slot);
 	uint32_t timeout_ms = call->timeout_ms && call->timeout_ms < c->timeout_ms ?
 		call->timeout_ms : c->timeout_ms;
-	uint64_t deadline_ns = call->start_ns + (timeout_ms + SLACK_MS) * 1000000ull;
+	uint64_t limit_ns = (timeout_ms + SLACK_MS) * 1000000ull;
 	int rc;
 
 	atomic_store(&s->waiting, 1);
 	/* Dearer than nothing, cheaper than a sleep: to know at once, not after POLL_NS. */
-	rc = slot_done(s) ? 0 : client_probe(c);
-	while (!slot_done(s)) {
-		uint64_t now_ns = client_now_ns();
-		uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+	rc = slot_done(s) ? 0 : slot_follow(c, slot, call);
+	while (!slot_done(s = slot_at(c, slot))) {
+		uint64_t spent_ns = client_now_ns() - call->start_ns;
+		uint64_t left_ns = spent_ns < limit_ns ? limit_ns - spent_ns : 0;
 
-		if (!left_ns)
+		if (!left_ns && !rc)
 			rc = -ETIMEDOUT;
 		if (rc)
 			return rc;
 		/* A signal: its handler has run by now; regular files do not interrupt. */
 		if (sys_futex_wait(&s->state, SLOT_SUBMITTED,
-			left_ns < POLL_NS ? left_ns : POLL_NS) == -ETIMEDOUT)
-			rc = slot_done(s) ? 0 : client_probe(c);
-		if (!rc && !slot_done(s))
+			    left_ns < POLL_NS ? left_ns : POLL_NS) == -ETIMEDOUT ||
+			atomic_load(&c->scratch[slot].at) != atomic_load(&c->current))
+			rc = slot_done(s) ? 0 : slot_follow(c, slot, call);
+		if (!rc && !slot_done(slot_at(c, slot)))
 			rc = client_check(c);
 	}
 	return 0;
@@ -299,7 +389,7 @@ static int slot_sleep(struct client *c, int slot, const struct call *call)
 /* The reply, copied before it is looked at. */
 static int slot_reply(struct client *c, int slot, struct call *call)
 {
-	struct shm_slot *s = &c->slots[slot];
+	struct shm_slot *s = slot_at(c, slot);
 	struct wire_head head = s->head;
 	uint8_t *reply = c->scratch[slot].reply;
 	uint32_t status = le32_get(head.status);
@@ -319,15 +409,14 @@ static int slot_reply(struct client *c, int slot, struct call *call)
 
 int slot_wait(struct client *c, int slot, struct call *call, bool *lost_out)
 {
-	struct shm_slot *s = &c->slots[slot];
-	bool caught = slot_spin(c, s, call);
+	bool caught = slot_spin(c, slot_at(c, slot), call);
 	int rc = caught ? 0 : slot_sleep(c, slot, call);
 
 	*lost_out = false;
 	if (rc) {
 		uint32_t state = SLOT_SUBMITTED;
 
-		*lost_out = atomic_compare_exchange_strong(&s->state, &state,
+		*lost_out = atomic_compare_exchange_strong(&slot_at(c, slot)->state, &state,
 			SLOT_ABANDONED);
 		if (*lost_out) {
 			atomic_fetch_or(&c->abandoned, 1u << slot);

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -60,6 +61,12 @@ static inline void *sys_mmap(size_t size_bytes, int prot, int flags, int fd)
 {
 	return (void *)sys_call6(SYS_mmap, 0, (long)size_bytes, prot, flags, fd, 0);
 }
+/* In the place of what is mapped there. */
+static inline void *sys_mmap_at(void *at, size_t size_bytes, int prot, int flags, int fd)
+{
+	return (void *)sys_call6(SYS_mmap, (long)at, (long)size_bytes, prot,
+		flags | MAP_FIXED, fd, 0);
+}
 static inline bool sys_mmap_failed(const void *p)
 {
 	return (unsigned long)p > (unsigned long)-4096L;
@@ -91,6 +98,25 @@ static inline long sys_read(int fd, void *data, size_t size_bytes)
 static inline long sys_write(int fd, const void *data, size_t size_bytes)
 {
 	return sys_call3(SYS_write, fd, (long)data, (long)size_bytes);
+}
+static inline long sys_dup3(int from, int to, int flags)
+{
+	return sys_call3(SYS_dup3, from, to, flags);
+}
+static inline long sys_getpid(void)
+{
+	return sys_call3(SYS_getpid, 0, 0, 0);
+}
+/* All signals of this thread off, and as they were again. */
+static inline void sys_signals_block(uint64_t *before)
+{
+	uint64_t all = ~0ull;
+
+	sys_call6(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)before, sizeof(all), 0, 0);
+}
+static inline void sys_signals_restore(const uint64_t *before)
+{
+	sys_call6(SYS_rt_sigprocmask, SIG_SETMASK, (long)before, 0, sizeof(*before), 0, 0);
 }
 static inline long sys_fcntl(int fd, int command, long argument)
 {

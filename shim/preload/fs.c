@@ -6,8 +6,10 @@
  * parent's client, drops the parent's pool of placeholders, counts a new epoch (open
  * files are reopened in its own session at their next use), and frees all guards.
  *
- * When wfsd goes away (-ENOTCONN) the old client is left alone, as other threads may be
- * inside it, and the next call attaches a new one.
+ * The client rides through a restart of wfsd by itself, and a process that has yet to
+ * attach waits as long. When wfsd stays away (-ENOTCONN) the old client is left alone, as
+ * other threads may be inside it, and the next call attaches a new one; that one does not
+ * wait again.
  */
 #include "shim/preload/fs.h"
 
@@ -30,6 +32,10 @@ static struct client *_Atomic client;
 static _Atomic uint32_t epoch = 1;
 static struct guard attach_guard;
 static _Atomic int64_t umask_known = -1;
+static _Atomic bool given_up; /* wfsd did not come back in time */
+
+#define PATIENCE_S 10
+#define PAUSE_NS   20000000
 
 const struct fs_settings *fs_settings(void)
 {
@@ -146,9 +152,6 @@ static int fs_attach(struct client **client_out)
 	int rc;
 
 	rc = client_attach(settings.socket, settings.filesystem, settings.mount, &c);
-	/* "No such file" would be believed of the file that was asked for. */
-	if (rc == -ENOENT || rc == -ECONNREFUSED || rc == -ENOTDIR || rc == -ECONNRESET)
-		return -EIO;
 	if (rc)
 		return rc;
 	(void)client_move_fds(c, fd_reserve_base());
@@ -159,20 +162,14 @@ static int fs_attach(struct client **client_out)
 	return 0;
 }
 
-int fs_client(struct client **client_out)
+/* No handler is to wait for what it interrupted. */
+static int fs_attach_once(struct client **client_out)
 {
 	uint64_t all = ~0ull, before;
 	struct client *c;
 	bool locked;
 	int rc = 0;
 
-	fs_check_fork();
-	c = client;
-	if (c) {
-		*client_out = c;
-		return 0;
-	}
-	fs_watch_fork();
 	(void)raw(SYS_rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof(all));
 	locked = guard_lock(&attach_guard);
 	if (!client) {
@@ -182,18 +179,59 @@ int fs_client(struct client **client_out)
 			epoch++;
 		}
 	}
-	c = client;
+	*client_out = client;
 	guard_unlock(&attach_guard, locked);
 	(void)raw(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(all));
-	if (!c)
-		return rc ? rc : -EIO;
-	*client_out = c;
-	return 0;
+	return *client_out ? 0 : rc ? rc : -EIO;
+}
+
+static bool is_away(int rc)
+{
+	return rc == -ENOENT || rc == -ECONNREFUSED || rc == -ENOTDIR || rc == -ECONNRESET;
+}
+
+static time_t seconds(void)
+{
+	struct timespec now = {0};
+
+	(void)raw(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec;
+}
+
+int fs_client(struct client **client_out)
+{
+	struct timespec pause = {0, PAUSE_NS};
+	struct client *c;
+	time_t until;
+	int rc;
+
+	fs_check_fork();
+	c = client;
+	if (c) {
+		*client_out = c;
+		return 0;
+	}
+	fs_watch_fork();
+	until = seconds() + PATIENCE_S;
+	for (;;) {
+		rc = fs_attach_once(client_out);
+		if (!is_away(rc)) {
+			given_up = given_up && rc;
+			return rc;
+		}
+		/* "No such file" would be believed of the file that was asked for. */
+		if (given_up || seconds() > until) {
+			given_up = true;
+			return -EIO;
+		}
+		(void)raw(SYS_nanosleep, &pause, NULL);
+	}
 }
 
 long fs_result(long rc)
 {
 	if (rc == -ENOTCONN) {
+		given_up = true;
 		client = NULL;
 		return -EIO;
 	}

@@ -210,6 +210,7 @@ int local_attach(const struct ctl *ctl, const struct local *local, const char *f
 			continue;
 		rc = client_attach(node->socket, filesystem, "/wfs", client_out);
 		if (rc == 0) {
+			client_fail_fast(*client_out);
 			if (node_out)
 				*node_out = node;
 			return 0;

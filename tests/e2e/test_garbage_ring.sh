@@ -16,12 +16,12 @@ for seed in 1 2 3 4 5 6; do
 		    except OSError:
 		        continue
 		s.settimeout(2)
-		s.send(struct.pack("<II64s", 0x31534657, 2, b""))
+		s.send(struct.pack("<II64sQQ", 0x31534657, 3, b"", 0, 0))
 		data, fds, _, _ = socket.recv_fds(s, 64, 4)
 		magic, error, size = struct.unpack_from("<IiQ", data)
 		assert error == 0 and len(fds) == 2, (error, fds)
 		m = mmap.mmap(fds[0], size)
-		slots_at, data_at = struct.unpack_from("<QQ", m, 48)
+		slots_at, data_at = struct.unpack_from("<QQ", m, 56)
 		kind = int(sys.argv[2]) % 3
 		for n in range(200):
 		    slot = slots_at + 12288 * r.randrange(32)

@@ -13,9 +13,9 @@ $E2E_PYTHON - "$WFS_CLUSTER/node0/wfsd.sock" <<-'END'
 	    try:
 	        s.connect(sys.argv[1])
 	        if i % 4:
-	            s.send(r.randbytes(r.choice([1, 8, 72, 73, 5000])))
+	            s.send(r.randbytes(r.choice([1, 8, 88, 89, 5000])))
 	        if i % 5 == 0:
-	            s.send(b"WFS1" + r.randbytes(68))
+	            s.send(b"WFS1" + r.randbytes(84))
 	        try:
 	            s.recv(100)
 	        except OSError:

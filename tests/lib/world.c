@@ -405,6 +405,7 @@ int world_start(struct world *w, uint32_t number)
 			.propose = shard_proposes,
 			.history = history,
 			.number = number,
+			.grace_us = w->grace_us,
 			.send = shard_send,
 			.fill_of = shard_fill_of,
 			.ctx = ws,

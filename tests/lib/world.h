@@ -63,6 +63,7 @@ struct world {
 	uint16_t late_op;    /* a message of this op takes late_us: the next, */
 	unsigned late_after; /* or the one after so many */
 	uint64_t late_us;
+	uint64_t grace_us;   /* of shards that start from now on */
 	bool lossy; /* and some longer than anybody waits */
 	uint32_t shard_count;
 	struct world_shard shards[WORLD_SHARDS_MAX];
@@ -197,6 +198,7 @@ int w_create(struct world *w, const char *path, uint32_t mode, ino_id *ino_out);
 int w_open(struct world *w, const char *path, int flags, uint32_t mode,
 	struct attr *attr_out);
 int w_close(struct world *w, ino_id ino);
+int w_reopen(struct world *w, ino_id ino, uint32_t count);
 int w_unlink(struct world *w, const char *path);
 int w_rmdir(struct world *w, const char *path);
 int w_link(struct world *w, const char *from, const char *to);

@@ -527,6 +527,16 @@ int w_close(struct world *w, ino_id ino)
 	return wop_wait(&plain);
 }
 
+int w_reopen(struct world *w, ino_id ino, uint32_t count)
+{
+	struct wire_reopen wr = {.ino = le64_put(ino), .count = le32_put(count)};
+
+	wop_init(&plain, w, OP_REOPEN, "");
+	memcpy(plain.body, &wr, sizeof(wr));
+	call(&plain, OP_REOPEN, ino_bucket(ino), sizeof(wr), plain_done);
+	return wop_wait(&plain);
+}
+
 int w_create(struct world *w, const char *path, uint32_t mode, ino_id *ino_out)
 {
 	struct attr attr;

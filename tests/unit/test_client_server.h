@@ -5,7 +5,8 @@
  *   /loop -> loop  /renamed (a symlink in another bucket) -> file  /stale (once -ESTALE)
  *   /d/... names under a directory that may be made or removed at will
  *
- * and one file's data. Bucket 2 answers after a delay, bucket 3 never.
+ * and one file's data. Bucket 2 answers after a delay, bucket 3 never; with `mute` nothing
+ * is done or answered at all.
  */
 #ifndef TEST_CLIENT_SERVER_H
 #define TEST_CLIENT_SERVER_H
@@ -36,6 +37,15 @@
 #define NEVER_BUCKET 3
 #define DELAY_US    3000
 #define HELD_MAX    256
+#define SEEN_MAX    512
+
+/* A request as it came. */
+struct seen {
+	uint16_t op;
+	uint16_t slot;
+	uint32_t seq;
+	uint64_t session;
+};
 
 struct server {
 	pthread_t thread;
@@ -61,6 +71,10 @@ struct server {
 	_Atomic uint32_t last_flags;
 	_Atomic uint32_t last_op;
 	char last_name[512];
+	_Atomic bool mute;
+	_Atomic uint32_t reopens; /* sum of their counts */
+	struct seen seen[SEEN_MAX];
+	_Atomic uint32_t seen_count;
 	/* the file */
 	uint8_t *data;
 	uint64_t size;
@@ -329,6 +343,10 @@ static int handle(struct server *s, struct request *req)
 	case OP_CLOSE:
 		atomic_fetch_add(&s->closes, 1);
 		return 0;
+	case OP_REOPEN:
+		atomic_fetch_add(&s->reopens,
+			le32_get(((const struct wire_reopen *)req->body)->count));
+		return 0;
 	case OP_READ:
 	case OP_WRITE:
 	case OP_EXTEND:
@@ -351,10 +369,21 @@ static int handle(struct server *s, struct request *req)
 	}
 }
 
+static void see(struct server *s, const struct request *req)
+{
+	uint32_t i = atomic_load(&s->seen_count);
+
+	if (i == SEEN_MAX)
+		return;
+	s->seen[i] = (struct seen){req->op, req->slot, req->seq, req->session};
+	atomic_store(&s->seen_count, i + 1);
+}
+
 static void server_submit(void *ctx, struct request *req)
 {
 	struct server *s = ctx;
 
+	see(s, req);
 	atomic_fetch_add(&s->requests, 1);
 	atomic_store(&s->last_uid, req->cred.uid);
 	atomic_store(&s->last_gid, req->cred.gid);
@@ -362,12 +391,13 @@ static void server_submit(void *ctx, struct request *req)
 	if (req->op == OP_OPEN)
 		atomic_store(&s->last_flags,
 			le32_get(((const struct wire_open *)req->body)->flags));
-	if (!(req->flags & HEAD_TO_SHARD) && req->op == OP_PING &&
-		req->bucket >= DELAY_BUCKET) {
+	if (atomic_load(&s->mute) || (!(req->flags & HEAD_TO_SHARD) &&
+					     req->op == OP_PING &&
+					     req->bucket >= DELAY_BUCKET)) {
 		uint32_t i = s->held_count++;
 
 		s->held[i] = req;
-		s->held_until[i] = req->bucket == DELAY_BUCKET ?
+		s->held_until[i] = !atomic_load(&s->mute) && req->bucket == DELAY_BUCKET ?
 			env_now_us(env_real()) + DELAY_US : UINT64_MAX;
 		if (s->held_count > atomic_load(&s->peak))
 			atomic_store(&s->peak, s->held_count);
@@ -437,7 +467,8 @@ static void *server_main(void *arg)
 	return NULL;
 }
 
-static struct server *server_start(uint32_t timeout_ms)
+/* old: whose path and file it takes over, or NULL. */
+static struct server *server_start_after(struct server *old, uint32_t timeout_ms)
 {
 	static int serial;
 	struct server *s = calloc(1, sizeof(*s));
@@ -448,9 +479,14 @@ static struct server *server_start(uint32_t timeout_ms)
 	s->map->timeout_ms = timeout_ms;
 	s->map->filesystems[0].root = WFS_ROOT_INO;
 	snprintf(s->map->filesystems[0].name, sizeof(s->map->filesystems[0].name), "main");
-	s->data = calloc(1, DATA_SIZE);
+	s->data = old ? old->data : calloc(1, DATA_SIZE);
+	s->size = old ? old->size : 0;
 	s->generation = 1;
-	snprintf(s->path, sizeof(s->path), "/tmp/wfs-client-%d-%d", (int)getpid(), serial++);
+	if (old)
+		snprintf(s->path, sizeof(s->path), "%s", old->path);
+	else
+		snprintf(s->path, sizeof(s->path), "/tmp/wfs-client-%d-%d", (int)getpid(),
+			serial++);
 	pthread_barrier_init(&s->ready, NULL, 2);
 	/* A handler that calls the server is not to run on the server's thread. */
 	sigfillset(&all);
@@ -459,6 +495,11 @@ static struct server *server_start(uint32_t timeout_ms)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_barrier_wait(&s->ready);
 	return s;
+}
+
+static struct server *server_start(uint32_t timeout_ms)
+{
+	return server_start_after(NULL, timeout_ms);
 }
 
 static void server_stop(struct server *s)

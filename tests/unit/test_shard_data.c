@@ -457,6 +457,48 @@ Test(shard_data, sessions_end)
 	}
 }
 
+/* What was open before a restart stays, for those who say in time that they hold it. */
+Test(shard_data, reopened_after_a_restart)
+{
+	struct attr a, b, forgotten;
+
+	OVER(n)
+	{
+		start(n);
+		cr_assert_eq(w_open(w, "/a", O_CREAT | O_RDWR, 0644, &a), 0);
+		cr_assert_eq(w_open(w, "/b", O_CREAT | O_RDWR, 0644, &b), 0);
+		cr_assert_eq(w_open(w, "/c", O_CREAT | O_RDWR, 0644, &forgotten), 0);
+		put(a.ino, 0, 3u << 20);
+		cr_assert_eq(w_unlink(w, "/a"), 0);
+		cr_assert_eq(w_unlink(w, "/c"), 0);
+		w->grace_us = 10000000;
+		for (uint32_t i = 0; i < n; i++)
+			world_restart(w, i);
+		w->env.time_us += 5000000;
+		compare(a.ino);
+		cr_assert_eq(w_fstat(w, forgotten.ino, &forgotten), 0);
+		cr_assert_eq(w_unlink(w, "/b"), 0);
+		cr_assert_eq(w_reopen(w, a.ino, 2), 0);
+		cr_assert_eq(w_reopen(w, b.ino, 1), 0);
+		/* Saying it twice changes nothing. */
+		cr_assert_eq(w_reopen(w, b.ino, 1), 0);
+		w->env.time_us += 6000000;
+		for (int i = 0; i < 100; i++)
+			world_turn(w);
+		cr_assert_eq(w_fstat(w, forgotten.ino, &forgotten), -ESTALE);
+		cr_assert_eq(w_reopen(w, forgotten.ino, 1), -ESTALE);
+		cr_assert_eq(w_close(w, a.ino), 0);
+		compare(a.ino);
+		cr_assert_eq(w_fstat(w, b.ino, &b), 0);
+		cr_assert_eq(w_close(w, a.ino), 0);
+		cr_assert_eq(w_close(w, b.ino), 0);
+		world_check(w, 0);
+		cr_assert_eq(live_bytes(), 0);
+		cr_assert_eq(w_fstat(w, b.ino, &b), -ESTALE);
+		end(0);
+	}
+}
+
 Test(shard_data, replaced_and_removed_files_free_their_space)
 {
 	ino_id f, g;
