@@ -346,6 +346,7 @@ static int keeper_start(struct world *w, struct world_shard *ws)
 		.map_changed = map_told,
 		.lease = lease_told,
 		.wake = keeper_wanted,
+		.wake_ctx = ws,
 		.ctx = ws,
 	};
 
