@@ -506,6 +506,7 @@ int session_server_new(const struct session_options *opt,
 	server->map = opt->map;
 	server->submit = opt->submit;
 	server->ended = opt->ended;
+	server->answered = opt->answered;
 	server->ctx = opt->ctx;
 	list_init(&server->sessions);
 	list_init(&server->active);

@@ -29,6 +29,8 @@ struct session_options {
 	void (*submit)(void *ctx, struct request *req);
 	/* A session has ended; none of its requests is under way any more. */
 	void (*ended)(void *ctx, uint64_t session);
+	/* A request was carried out; its reply is on its way to the program. May be NULL. */
+	void (*answered)(void *ctx, const struct request *req);
 	void *ctx;
 };
 

@@ -77,6 +77,7 @@ struct session_server {
 	const struct map *map;
 	void (*submit)(void *ctx, struct request *req);
 	void (*ended)(void *ctx, uint64_t session);
+	void (*answered)(void *ctx, const struct request *req);
 	void *ctx;
 	struct list again; /* struct take: sent again soon */
 	uint64_t boot; /* random, of this run */

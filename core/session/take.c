@@ -143,9 +143,10 @@ static void take_done(struct request *req, int status)
 		return;
 	if (status == -ECONNRESET)
 		status = -EIO;
-
 	s->busy &= ~(1u << t->slot);
 	s->under_way--;
+	if (status == 0 && s->server->answered && s->state == SESSION_OPEN)
+		s->server->answered(s->server->ctx, req);
 	/* A session that has ended may go on in the next wfsd, which answers then. */
 	if (s->state == SESSION_OPEN)
 		slot_reply(s, t->slot, req->op, status, req);

@@ -11,10 +11,11 @@
  * exec, or whose parent died, still has the descriptors and will say so from a session
  * of its own.
  */
-#include "core/shard/shard_impl.h"
+#include "core/shard/opens.h"
 
 #include <errno.h>
 
+#include "core/base/list.h"
 #include "core/base/mem.h"
 
 struct open_entry {
@@ -165,4 +166,25 @@ bool open_table_has(const struct open_table *t, ino_id ino)
 		if (container_of(it, struct open_entry, by_ino)->ino == ino)
 			return true;
 	return false;
+}
+
+void open_table_each(const struct open_table *t,
+	void (*fn)(void *ctx, uint64_t session, ino_id ino, uint32_t count), void *ctx)
+{
+	for (uint32_t i = 0; i < OPEN_BUCKETS; i++)
+		for (const struct list *it = t->inos[i].next; it != &t->inos[i];
+			it = it->next) {
+			const struct open_entry *e =
+				container_of(it, struct open_entry, by_ino);
+
+			if (e->until_us == 0)
+				fn(ctx, e->session, e->ino, e->count);
+		}
+}
+
+uint32_t open_table_count(struct open_table *t, uint64_t session, ino_id ino)
+{
+	const struct open_entry *e = open_find(t, session, ino);
+
+	return e ? e->count : 0;
 }

@@ -32,7 +32,8 @@ static const struct op_desc ops[OP_MAX] = {
 	[OP_GETXATTR] = {.handler = op_getxattr},
 	[OP_SETXATTR] = {.handler = op_setxattr, .writes = true, .remember = true},
 	[OP_LISTXATTR] = {.handler = op_listxattr},
-	[OP_REMOVEXATTR] = {.handler = op_removexattr, .writes = true, .deletes = true, .remember = true},
+	[OP_REMOVEXATTR] = {.handler = op_removexattr, .writes = true, .deletes = true,
+		.remember = true},
 	[OP_RENAME] = {.start = txn_start, .remember = true},
 	[OP_READDIR] = {.handler = op_readdir},
 	[OP_CLOSE] = {.handler = op_close},
@@ -70,7 +71,8 @@ static bool shard_is_open(void *ctx, ino_id ino)
 {
 	const struct shard *s = ctx;
 
-	return s->grace_until_us != 0 || open_table_has(s->opens, ino);
+	return s->grace_until_us != 0 || s->buckets[ino_bucket(ino)].grace_until_us != 0 ||
+	       open_table_has(s->opens, ino);
 }
 
 static void shard_unlocked(void *ctx)
@@ -693,6 +695,7 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	s->fill_of = opt->fill_of;
 	s->ctx = opt->ctx;
 	s->start_us = env_now_us(s->env);
+	s->grace_us = opt->grace_us;
 	batch_init(&s->batch);
 	list_init(&s->execs);
 	list_init(&s->parked);

@@ -15,13 +15,13 @@
 #define WFS_SHARD_IMPL_H
 
 #include "core/shard/place.h"
+#include "core/shard/opens.h"
 #include "core/shard/shard.h"
 #include "core/cluster/keeper.h"
 #include "meta/meta.h"
 #include "meta/part.h"
 
 struct bucket_state;
-struct open_table;
 struct txn;
 struct purge;
 
@@ -120,6 +120,7 @@ struct shard {
 	struct place *place; /* of new directories */
 	uint32_t fill;       /* 0: to be computed */
 	struct open_table *opens;
+	uint64_t grace_us;
 	uint64_t grace_until_us;  /* every file counts as open; 0: over */
 	struct list txns;         /* coordinated here */
 	struct list intents;      /* prepared here, in doubt */
@@ -219,21 +220,6 @@ void chunk_purge_start(struct exec *x);
 /* The reply of what cut a file; purging: chunks above 0 are still to be cut. */
 void cut_reply(struct exec *x, const struct attr *attr, bool purging);
 void io_free(struct io *io);
-
-/* --- open files (opens.c) --- */
-
-int open_table_new(struct open_table **table_out);
-void open_table_free(struct open_table *t);
-int open_table_add(struct open_table *t, uint64_t session, ino_id ino);
-/* At least count times. */
-int open_table_raise(struct open_table *t, uint64_t session, ino_id ino, uint32_t count);
-/* True when nobody holds ino open any more. */
-bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino);
-/* The session is over; what it held stays open until until_us. */
-void open_table_end(struct open_table *t, uint64_t session, uint64_t until_us);
-/* Drop what has lingered long enough: true if there was any. Lowers *next_us. */
-bool open_table_expire(struct open_table *t, uint64_t now_us, uint64_t *next_us);
-bool open_table_has(const struct open_table *t, ino_id ino);
 
 /* --- transactions (txn.c, plan.c) --- */
 

@@ -195,6 +195,8 @@ static void bucket_open_start(struct exec *x)
 	if (rc < 0)
 		log_error("bucket=%u taken, but its transactions cannot be: %s", bucket,
 			strerror(-rc));
+	if (s->lsn[bucket] > 1 && s->grace_us)
+		b->grace_until_us = env_now_us(s->env) + s->grace_us;
 	s->rerun_parked = true;
 	purge_kick(s);
 	member_soon(s);
@@ -412,6 +414,10 @@ static void bucket_step(struct shard *s, uint16_t bucket, struct repair *r)
 
 	if (!list_empty(&b->early))
 		early_expire(s, bucket, r->now);
+	if (b->grace_until_us && b->grace_until_us <= r->now) {
+		b->grace_until_us = 0;
+		purge_kick(s);
+	}
 	switch (b->role) {
 	case ROLE_TAKING:
 		r->work = true;

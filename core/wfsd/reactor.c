@@ -254,6 +254,7 @@ static int sessions_open(struct reactor *r, char *reason, size_t reason_size)
 		.map = r->map,
 		.submit = router_submit,
 		.ended = router_session_ended,
+		.answered = r->map->copies > 1 ? router_answered : NULL,
 		.ctx = &r->router,
 	};
 	int rc;
@@ -378,6 +379,7 @@ void reactor_close(struct reactor *r)
 	if (r->shard)
 		router_poll(&r->router);
 	shard_free(r->shard);
+	held_free(&r->router);
 	device_close(r->device);
 	kv_close(r->kv);
 	ring_free(r->ring);
@@ -481,6 +483,9 @@ static unsigned turn(struct reactor *r, uint64_t *wait_us)
 	work += rpc_poll(r->rpc, &next);
 	*wait_us = next;
 	next = r->sessions ? session_next_us(r->sessions) : UINT64_MAX;
+	if (next < *wait_us)
+		*wait_us = next;
+	next = held_poll(&r->router);
 	if (next < *wait_us)
 		*wait_us = next;
 	next = shard_poll(r->shard);

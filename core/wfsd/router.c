@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/shard/opens.h"
 
 /* A local program's request on its way to another node. */
 struct forward {
@@ -17,6 +18,7 @@ void router_init(struct router *r, struct env *env, const struct map *map, uint3
 	*r = (struct router){.env = env, .map = map, .self = self};
 	list_init(&r->queue);
 	list_init(&r->failed);
+	list_init(&r->again);
 }
 
 /* The shard number, or UINT32_MAX when there is none. */
@@ -136,6 +138,8 @@ void router_session_ended(void *ctx, uint64_t session)
 	struct router *r = ctx;
 
 	shard_session_end(r->shard, session);
+	if (r->held)
+		open_table_end(r->held, session, 1);
 	for (uint32_t i = 0; i < r->map->shard_count; i++) {
 		struct rpc_call *call;
 
@@ -165,7 +169,10 @@ static uint32_t owner_of(void *ctx, uint16_t bucket)
 
 void router_map_set(struct router *r, const struct map *map)
 {
+	const struct map *before = r->map;
+
 	r->map = map;
+	held_map_changed(r, before);
 	rpc_owners_changed(r->rpc, owner_of, r);
 }
 

@@ -125,6 +125,7 @@ struct call {
 	uint32_t body_size;
 	uint32_t data_size;
 	uint32_t data_max;
+	uint32_t seq; /* 0: the slot's next, which submit puts here */
 	/* Out. */
 	uint32_t reply_size;
 	uint32_t reply_data_size;

@@ -237,7 +237,7 @@ static void slot_put(struct client *c, int slot, const struct call *call)
 	struct scratch *sc = &c->scratch[slot];
 	struct memory *to = slot_move(c, slot, call->data_size);
 	struct shm_slot *s = memory_slot(to, slot);
-	uint32_t seq = sc->seq;
+	uint32_t seq = call->seq;
 
 	s->head = (struct wire_head){
 		.magic = le32_put(WIRE_MAGIC),
@@ -265,7 +265,8 @@ static void slot_put(struct client *c, int slot, const struct call *call)
 
 void slot_submit(struct client *c, int slot, struct call *call)
 {
-	c->scratch[slot].seq++;
+	if (call->seq == 0)
+		call->seq = ++c->scratch[slot].seq;
 	call->start_ns = client_now_ns();
 	slot_put(c, slot, call);
 }

@@ -33,6 +33,7 @@ struct path_walk {
 	struct where *w;
 	struct path_call *call;
 	int slot;
+	uint32_t seq; /* of the operation, however many hops it takes: it is done once */
 	bool lost;
 	ino_id start;
 	const char *path;
@@ -115,7 +116,9 @@ static int step(struct path_walk *pw)
 		memcpy(body + pc->fixed_size + pw->path_size, pc->extra, pc->extra_size);
 	if (pc->data_size)
 		memcpy(slot_data(pw->c, pw->slot), pc->data, pc->data_size);
+	call.seq = pw->seq;
 	rc = step_send(pw, &call);
+	pw->seq = call.seq;
 	if (rc)
 		return rc;
 	memcpy(&pc->reply, pw->c->scratch[pw->slot].reply, sizeof(pc->reply));
