@@ -27,7 +27,8 @@
 #define CLIENT_SOCKET_MAX 108u
 #define CLIENT_WINDOW    8u /* slots that one big read or write uses at a time */
 
-#define MEMORY_COUNT     4u
+/* Should every slot be left in another, there is still the current and a free one. */
+#define MEMORY_COUNT     (SHM_SLOT_COUNT + 2u)
 #define MEMORY_EMPTYING  0x80000000u
 #define OPENS_SIZE       32768u
 

@@ -272,7 +272,7 @@ Test(ride, patience_has_an_end)
 /* --- many at once ------------------------------------------------------------------- */
 
 static _Atomic bool workers_stop;
-static _Atomic uint32_t worker_errors, worker_calls;
+static _Atomic uint32_t worker_errors, worker_calls, short_reads, wrong_reads;
 static uint8_t *data;
 
 static void *worker_main(void *arg)
@@ -296,9 +296,10 @@ static void *reader_main(void *arg)
 	while (!atomic_load(&workers_stop)) {
 		memset(to, 0x55, 100);
 		if (client_read(client, &f, to, sizeof(room[0]), 0) !=
-				(ssize_t)sizeof(room[0]) ||
-			memcmp(to, data, sizeof(room[0])))
-			atomic_fetch_add(&worker_errors, 1);
+			(ssize_t)sizeof(room[0]))
+			atomic_fetch_add(&short_reads, 1);
+		else if (memcmp(to, data, sizeof(room[0])))
+			atomic_fetch_add(&wrong_reads, 1);
 	}
 	return NULL;
 }
@@ -347,7 +348,9 @@ Test(ride, threads_and_signal_handlers)
 	for (int i = 0; i < 2; i++)
 		pthread_join(readers[i], NULL);
 	setitimer(ITIMER_REAL, &never, NULL);
-	cr_expect_eq(atomic_load(&worker_errors), 0);
+	cr_expect_eq(worker_errors, 0, "%u calls failed", worker_errors);
+	cr_expect_eq(short_reads, 0, "%u reads were short", short_reads);
+	cr_expect_eq(wrong_reads, 0, "%u reads were wrong", wrong_reads);
 }
 
 /* --- who may ------------------------------------------------------------------------ */
