@@ -411,6 +411,8 @@ static void io_send(struct wop *o)
 		.flags = le32_put(o->append ? WIRE_IO_APPEND : 0),
 	};
 
+	/* Under a new generation it is another request. */
+	o->seq = ++o->w->op_count;
 	memcpy(o->body, &body, sizeof(body));
 	call(o, o->op,
 		chunk_bucket(o->ino, o->offset / WFS_CHUNK_SIZE, o->w->map->bucket_count),
