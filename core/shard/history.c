@@ -1,7 +1,8 @@
 /*
  * The last records of every bucket with several members: a backup that was away for a
- * moment, or a new primary's backups, get what they miss from here. Blocks are kept while
- * they are fresh, later the store is asked for them (whose crcs tell if they are gone).
+ * moment, or a new primary's backups, get what they miss from here. Blocks are kept until
+ * they were sent for the first time, in buffers that are used again; after that the store
+ * is asked for them (whose crcs tell if they are gone).
  */
 #include "core/shard/member.h"
 
@@ -13,6 +14,8 @@
 #define HISTORY_BYTES_MAX (16u << 20)
 #define DATA_BYTES_MAX    (32u << 20)
 #define NOTED_MAX         16384u
+#define BUFFER_SMALL_BLOCKS 16u
+#define BUFFERS_KEPT      32u
 
 /* What recovery found, until there is a shard. */
 struct shard_history {
@@ -20,12 +23,61 @@ struct shard_history {
 	uint32_t count;
 };
 
-void shipment_release(struct shipment *sh)
+/* --- buffers for blocks --- */
+
+struct buffer {
+	struct list link;
+};
+
+static uint8_t *buffer_take(struct shard *s, uint32_t block_count)
 {
-	if (!sh || --sh->refs > 0)
+	struct list *spare = &s->history_buffers;
+	uint8_t *data;
+
+	if (block_count <= BUFFER_SMALL_BLOCKS)
+		return mem_alloc((size_t)block_count * WFS_BLOCK_SIZE);
+	if (list_empty(spare))
+		return mem_aligned(WFS_BLOCK_SIZE, WFS_CHUNK_SIZE);
+	data = (uint8_t *)list_first(spare, struct buffer, link);
+	list_remove((struct list *)(void *)data);
+	s->history_buffer_count--;
+	return data;
+}
+
+static void buffer_give(struct shard *s, uint8_t *data, uint32_t block_count)
+{
+	if (block_count <= BUFFER_SMALL_BLOCKS || s->closing ||
+		s->history_buffer_count >= BUFFERS_KEPT) {
+		mem_free(data);
 		return;
-	mem_free(sh->data);
-	mem_free(sh);
+	}
+	list_push_front(&s->history_buffers, &((struct buffer *)(void *)data)->link);
+	s->history_buffer_count++;
+}
+
+static size_t data_bytes(const struct shipment *sh)
+{
+	return (size_t)sh->block_count * WFS_BLOCK_SIZE;
+}
+
+static void data_drop(struct shard *s, struct shipment *sh)
+{
+	if (!sh->data)
+		return;
+	s->history_data_bytes -= data_bytes(sh);
+	buffer_give(s, sh->data, sh->block_count);
+	sh->data = NULL;
+}
+
+/* --- shipments --- */
+
+void shipment_release(struct shard *s, struct shipment *sh)
+{
+	if (!sh || --sh->refs > 1)
+		return;
+	data_drop(s, sh);
+	if (sh->refs == 0)
+		mem_free(sh);
 }
 
 static struct shipment *shipment_new(uint16_t bucket, uint32_t epoch, uint64_t lsn,
@@ -52,36 +104,12 @@ static struct shipment *shipment_new(uint16_t bucket, uint32_t epoch, uint64_t l
 	return sh;
 }
 
-static size_t data_bytes(const struct shipment *sh)
-{
-	return (size_t)sh->block_count * WFS_BLOCK_SIZE;
-}
-
 static void shipment_drop(struct shard *s, struct shipment *sh)
 {
 	list_remove(&sh->link);
 	list_remove(&sh->all_link);
 	s->history_bytes -= sizeof(*sh) + sh->ops_size;
-	if (sh->data)
-		s->history_data_bytes -= data_bytes(sh);
-	shipment_release(sh);
-}
-
-/* Nobody sends it just now, so its blocks need not stay in memory. */
-static void data_trim(struct shard *s)
-{
-	list_for_each(it, tmp, &s->history)
-	{
-		struct shipment *sh = container_of(it, struct shipment, all_link);
-
-		if (s->history_data_bytes <= DATA_BYTES_MAX)
-			return;
-		if (!sh->data || sh->refs > 1)
-			continue;
-		s->history_data_bytes -= data_bytes(sh);
-		mem_free(sh->data);
-		sh->data = NULL;
-	}
+	shipment_release(s, sh);
 }
 
 static void history_push(struct shard *s, struct shipment *sh)
@@ -89,12 +117,8 @@ static void history_push(struct shard *s, struct shipment *sh)
 	list_push_back(&s->buckets[sh->bucket].history, &sh->link);
 	list_push_back(&s->history, &sh->all_link);
 	s->history_bytes += sizeof(*sh) + sh->ops_size;
-	if (sh->data)
-		s->history_data_bytes += data_bytes(sh);
 	while (s->history_bytes > HISTORY_BYTES_MAX)
 		shipment_drop(s, list_first(&s->history, struct shipment, all_link));
-	if (s->history_data_bytes > DATA_BYTES_MAX)
-		data_trim(s);
 }
 
 void history_forget(struct shard *s, uint16_t bucket)
@@ -127,10 +151,11 @@ void history_add(struct shard *s, uint16_t bucket, uint32_t epoch, uint64_t lsn,
 	}
 	sh->id = r->id;
 	sh->block_count = r->block_count;
-	if (sh->block_count && with_data) {
-		sh->data = mem_alloc(data_bytes(sh));
-		if (sh->data)
-			memcpy(sh->data, r->data, data_bytes(sh));
+	if (sh->block_count && with_data && s->history_data_bytes < DATA_BYTES_MAX)
+		sh->data = buffer_take(s, sh->block_count);
+	if (sh->data) {
+		memcpy(sh->data, r->data, data_bytes(sh));
+		s->history_data_bytes += data_bytes(sh);
 	}
 	history_push(s, sh);
 }
@@ -160,6 +185,12 @@ void history_free_all(struct shard *s)
 {
 	while (!list_empty(&s->history))
 		shipment_drop(s, list_first(&s->history, struct shipment, all_link));
+	while (!list_empty(&s->history_buffers)) {
+		struct list *spare = s->history_buffers.next;
+
+		list_remove(spare);
+		mem_free(spare);
+	}
 }
 
 /* --- recovery --- */
@@ -181,7 +212,7 @@ void shard_history_free(struct shard_history *h)
 		struct shipment *sh = list_first(&h->shipments, struct shipment, all_link);
 
 		list_remove(&sh->all_link);
-		shipment_release(sh);
+		mem_free(sh);
 	}
 	mem_free(h);
 }
@@ -200,7 +231,7 @@ void shard_history_note(void *history, const struct store_replayed *r)
 	if (++h->count > NOTED_MAX) {
 		sh = list_first(&h->shipments, struct shipment, all_link);
 		list_remove(&sh->all_link);
-		shipment_release(sh);
+		mem_free(sh);
 		h->count--;
 	}
 }
@@ -214,7 +245,7 @@ void history_take(struct shard *s, struct shard_history *h)
 
 		list_remove(&sh->all_link);
 		if (sh->bucket >= s->map->bucket_count || sh->epoch == 0) {
-			shipment_release(sh);
+			mem_free(sh);
 			continue;
 		}
 		b = &s->buckets[sh->bucket];

@@ -42,7 +42,7 @@ struct shipment {
 	uint64_t lsn;
 	uint64_t id; /* of its blocks, here */
 	uint32_t block_count;
-	uint8_t *data; /* of the blocks; NULL: the store has them */
+	uint8_t *data; /* of the blocks, until they were sent; NULL: the store has them */
 	uint32_t ops_size;
 	uint8_t ops[];
 };
@@ -107,7 +107,7 @@ bool history_reaches(struct shard *s, uint16_t bucket, uint64_t lsn);
 void history_forget(struct shard *s, uint16_t bucket);
 void history_take(struct shard *s, struct shard_history *h);
 void history_free_all(struct shard *s);
-void shipment_release(struct shipment *sh);
+void shipment_release(struct shard *s, struct shipment *sh);
 
 /* --- stream.c --- */
 

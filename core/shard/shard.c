@@ -235,7 +235,8 @@ static void exec_appended(struct exec *x)
 		return;
 	if (b->record_epoch)
 		history_add(s, x->bucket, b->record_epoch, x->record.lsn, &x->record,
-			s->batch.bytes.data, s->batch.bytes.size_bytes, !x->follows);
+			s->batch.bytes.data, s->batch.bytes.size_bytes,
+			!x->follows && b->stream_count > 0);
 	if (!x->follows)
 		commit_push(x);
 }

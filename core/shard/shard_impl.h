@@ -100,6 +100,8 @@ struct shard {
 	uint64_t member_us;      /* when member_poll has work again */
 	uint64_t history_bytes;
 	uint64_t history_data_bytes;
+	struct list history_buffers; /* spare ones */
+	uint32_t history_buffer_count;
 	struct list history;     /* all shipments, oldest first */
 	int (*propose)(void *ctx, const struct proposal *p);
 

@@ -40,7 +40,7 @@ struct parcel {
 
 static void parcel_free(struct parcel *p)
 {
-	shipment_release(p->sh);
+	shipment_release(p->st->s, p->sh);
 	mem_free(p->memory);
 	mem_free(p->crcs);
 	mem_free(p->reads);

@@ -557,6 +557,7 @@ int member_new(struct shard *s, const struct shard_options *opt)
 {
 	list_init(&s->commits);
 	list_init(&s->history);
+	list_init(&s->history_buffers);
 	s->propose = opt->propose;
 	s->buckets = mem_zalloc(sizeof(*s->buckets) * s->map->bucket_count);
 	if (!s->buckets)
