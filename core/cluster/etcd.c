@@ -23,12 +23,12 @@
 #include "core/base/mem.h"
 #include "core/cluster/http.h"
 
-#define ENDPOINTS_MAX   9u
-#define PREFIX_DEFAULT  "wfs"
-#define TOKEN_MAX       1024u
-#define PASSWORD_MAX    1024u
-#define AUTH_MS         1000u
-#define WATCH_RENEW_MS  10000u /* so that a member that is cut off is not listened to */
+#define ENDPOINTS_MAX  9u
+#define PREFIX_DEFAULT "wfs"
+#define TOKEN_MAX      1024u
+#define PASSWORD_MAX   1024u
+#define AUTH_MS        1000u
+#define WATCH_RENEW_MS 10000u /* so that a member that is cut off is not listened to */
 
 enum { /* of gRPC */
 	CODE_INVALID = 3,
@@ -201,7 +201,8 @@ bool etcd_call_was_repeated(const struct etcd *etcd)
 	return etcd->repeated;
 }
 
-/* --- one question to one endpoint ----------------------------------------------------- */
+/* --- one question to one endpoint -----------------------------------------------------
+ */
 
 enum outcome {
 	OUTCOME_ANSWER,
@@ -224,8 +225,9 @@ static enum outcome refusal(
 		return OUTCOME_ELSEWHERE;
 	}
 	*rc = fail(etcd, -EIO, "etcd %s: %s", url, text);
-	if (code == CODE_UNAUTHENTICATED || strstr(text, "revision of auth store") ||
-		strstr(text, "auth token"))
+	if (etcd->user[0] &&
+		(code == CODE_UNAUTHENTICATED || strstr(text, "revision of auth store") ||
+			strstr(text, "auth token") || strstr(text, "user name is empty")))
 		return OUTCOME_TOKEN;
 	if (code == CODE_NOT_FOUND)
 		*rc = -ENOENT;
@@ -242,8 +244,8 @@ static enum outcome refusal(
 		fail(etcd, -EIO, "etcd %s: %s: set user and password_file in [map]", url,
 			text);
 	else if (code == CODE_EXHAUSTED)
-		fail(etcd, -EIO,
-			"etcd %s: %s: see etcdctl alarm list, and compact it", url, text);
+		fail(etcd, -EIO, "etcd %s: %s: see etcdctl alarm list, and compact it",
+			url, text);
 	else if (code != CODE_INVALID)
 		return OUTCOME_ELSEWHERE;
 	return OUTCOME_REFUSED;
@@ -282,7 +284,8 @@ static enum outcome ask(struct etcd *etcd, const char *path, const char *body,
 	return outcome;
 }
 
-/* --- as whom -------------------------------------------------------------------------- */
+/* --- as whom --------------------------------------------------------------------------
+ */
 
 static int password_read(struct etcd *etcd, char *out, size_t size)
 {
@@ -293,7 +296,8 @@ static int password_read(struct etcd *etcd, char *out, size_t size)
 			fclose(file);
 		return fail(etcd, -EIO,
 			"password file %s: %s: put the password of etcd's user %s there",
-			etcd->password_file, file ? "empty" : strerror(errno), etcd->user);
+			etcd->password_file, file ? "empty" : strerror(errno),
+			etcd->user);
 	}
 	fclose(file);
 	out[strcspn(out, "\r\n")] = '\0';
@@ -330,8 +334,7 @@ static int authenticate(struct etcd *etcd, uint32_t timeout_ms)
 			return 0;
 		}
 		if (outcome == OUTCOME_REFUSED)
-			fail(etcd, -EIO,
-				"etcd %s refuses user %s: see the user and %s",
+			fail(etcd, -EIO, "etcd %s refuses user %s: see the user and %s",
 				etcd->endpoints[etcd->good], etcd->user,
 				etcd->password_file);
 		return -EIO;
@@ -343,7 +346,8 @@ static int authenticate(struct etcd *etcd, uint32_t timeout_ms)
 	return 0;
 }
 
-/* --- a call --------------------------------------------------------------------------- */
+/* --- a call ---------------------------------------------------------------------------
+ */
 
 static enum outcome ask_as_user(struct etcd *etcd, const char *path, const char *body,
 	uint32_t timeout_ms, json_t **answer_out, int *rc)
@@ -373,8 +377,7 @@ static enum outcome ask_as_user(struct etcd *etcd, const char *path, const char 
 	return outcome == OUTCOME_TOKEN ? OUTCOME_REFUSED : outcome;
 }
 
-int etcd_call(
-	struct etcd *etcd, const char *path, json_t *request, json_t **answer_out)
+int etcd_call(struct etcd *etcd, const char *path, json_t *request, json_t **answer_out)
 {
 	char *body = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	int rc = -EIO;
@@ -412,7 +415,8 @@ int etcd_call(
 	return rc;
 }
 
-/* --- the watch ------------------------------------------------------------------------ */
+/* --- the watch ------------------------------------------------------------------------
+ */
 
 static int watch_open(struct etcd *etcd, const char *key, int64_t revision)
 {
@@ -493,7 +497,8 @@ int etcd_watch(struct etcd *etcd, const char *key, int64_t revision, uint32_t ti
 	return rc;
 }
 
-/* --- etcd's JSON ---------------------------------------------------------------------- */
+/* --- etcd's JSON ----------------------------------------------------------------------
+ */
 
 int64_t etcd_number(const json_t *object, const char *name)
 {
@@ -518,7 +523,8 @@ json_t *etcd_bytes(const void *data, size_t size_bytes)
 		return NULL;
 	for (size_t i = 0; i < size_bytes; i += 3) {
 		size_t n = size_bytes - i;
-		uint32_t v = (uint32_t)in[i] << 16 | (n > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
+		uint32_t v = (uint32_t)in[i] << 16 |
+			     (n > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
 			     (n > 2 ? in[i + 2] : 0u);
 
 		*out++ = digits[v >> 18];

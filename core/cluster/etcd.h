@@ -27,8 +27,7 @@ void etcd_begin(struct etcd *etcd, uint32_t budget_ms);
  * time, or it refuses; -ENOENT and -EEXIST: etcd's NotFound and FailedPrecondition;
  * -E2BIG: too large for etcd.
  */
-int etcd_call(
-	struct etcd *etcd, const char *path, json_t *request, json_t **answer_out);
+int etcd_call(struct etcd *etcd, const char *path, json_t *request, json_t **answer_out);
 /* Whether an endpoint may have carried out the last call without our hearing of it. */
 bool etcd_call_was_repeated(const struct etcd *etcd);
 

@@ -194,7 +194,8 @@ int http_post(struct http *http, const char *url, const char *token, const char 
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, body);
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
 	curl_easy_setopt(http->easy, CURLOPT_WRITEDATA, &got);
-	curl_easy_setopt(http->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms ? timeout_ms : 1));
+	curl_easy_setopt(
+		http->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms ? timeout_ms : 1));
 	code = curl_easy_perform(http->easy);
 	if (code != CURLE_OK) {
 		mem_free(got.text);
@@ -241,8 +242,8 @@ bool http_stream_is_open(const struct http *http)
 	return http->stream_open;
 }
 
-int http_stream_wait(struct http *http, uint32_t timeout_ms, const char **text_out,
-	size_t *size_bytes)
+int http_stream_wait(
+	struct http *http, uint32_t timeout_ms, const char **text_out, size_t *size_bytes)
 {
 	uint64_t until_ms = clock_ms() + timeout_ms;
 	const struct buffer *got = &http->stream_got;

@@ -10,7 +10,7 @@
 
 struct http;
 
-struct http_options { /* paths of PEM files; "": none. Copied. */
+struct http_options {   /* paths of PEM files; "": none. Copied. */
 	const char *ca; /* "": the system's */
 	const char *cert;
 	const char *key;

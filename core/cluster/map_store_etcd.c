@@ -12,14 +12,15 @@
  * ours, byte for byte, and that is success.
  *
  * A lease. etcd counts in whole seconds and has a minimum (1.5 election timeouts), so a
- * lease is rounded up: others see it expire later, never sooner. Its id is made of prefix,
- * node, incarnation and seconds, so that nothing has to be remembered. A renewal is a
- * keepalive, and then a linearizable read of the key, which must be ours and attached.
- * The keepalive alone is not enough: a leader that was deposed and does not know it yet
- * still answers, while its successor counts from the election. So both answers must be of
- * one term of raft: the read cannot be answered in a term that ended before the keepalive.
- * A leader that takes over begins all leases anew. The key is put by a transaction that
- * demands that there is none or that it is ours already; etcd removes it with the lease.
+ * lease is rounded up: others see it expire later, never sooner. Its id is made of
+ * prefix, node, incarnation and seconds, so that nothing has to be remembered. A renewal
+ * is a keepalive, and then a linearizable read of the key, which must be ours and
+ * attached. The keepalive alone is not enough: a leader that was deposed and does not
+ * know it yet still answers, while its successor counts from the election. So both
+ * answers must be of one term of raft: the read cannot be answered in a term that ended
+ * before the keepalive. A leader that takes over begins all leases anew. The key is put
+ * by a transaction that demands that there is none or that it is ours already; etcd
+ * removes it with the lease.
  *
  * What remains of a lease is known to etcd only, asked for one by one, and in full
  * seconds. So a few are asked for each time, and what is told is a lower bound; a key
@@ -44,14 +45,14 @@
 #include "core/base/mem.h"
 #include "core/cluster/etcd.h"
 
-#define MAP_TEXT_MAX   (64u << 20)
-#define PLAIN_MAX      1000000u
-#define PACKED_MAGIC   "WFZ1"
-#define PACKED_HEAD    8u
-#define BUDGET_MIN_MS  250u
-#define SAVE_TRIES     2
-#define RENEW_TRIES    6
-#define LEASES_ASKED   16u
+#define MAP_TEXT_MAX  (64u << 20)
+#define PLAIN_MAX     1000000u
+#define PACKED_MAGIC  "WFZ1"
+#define PACKED_HEAD   8u
+#define BUDGET_MIN_MS 250u
+#define SAVE_TRIES    2
+#define RENEW_TRIES   6
+#define LEASES_ASKED  16u
 
 struct seen_lease { /* by position in the last answer; both are only hints */
 	int64_t lease_id;
@@ -117,7 +118,8 @@ static json_t *bytes(const char *text)
 	return etcd_bytes(text, strlen(text));
 }
 
-/* --- the map as a value --------------------------------------------------------------- */
+/* --- the map as a value ---------------------------------------------------------------
+ */
 
 static int map_pack(const char *text, char **value_out, size_t *size_out)
 {
@@ -143,8 +145,8 @@ static int map_pack(const char *text, char **value_out, size_t *size_out)
 	return 0;
 }
 
-static int map_unpack(const char *value, size_t value_size, char **text_out,
-	size_t *size_out)
+static int map_unpack(
+	const char *value, size_t value_size, char **text_out, size_t *size_out)
 {
 	uLongf size = 0;
 	char *text;
@@ -168,8 +170,8 @@ static int map_unpack(const char *value, size_t value_size, char **text_out,
 	return 0;
 }
 
-static int value_parse(struct etcd_store *es, const char *value, size_t size,
-	struct map **map_out)
+static int value_parse(
+	struct etcd_store *es, const char *value, size_t size, struct map **map_out)
 {
 	char why[160] = "cannot be unpacked";
 	char *text = NULL;
@@ -210,7 +212,8 @@ static int kv_parse(struct etcd_store *es, const json_t *kv, struct map **map_ou
 	return 0;
 }
 
-/* --- load ----------------------------------------------------------------------------- */
+/* --- load -----------------------------------------------------------------------------
+ */
 
 /* *map_out NULL: still what was read last. */
 static int map_read(struct etcd_store *es, int64_t since, struct map **map_out)
@@ -241,8 +244,7 @@ static int map_read(struct etcd_store *es, int64_t since, struct map **map_out)
 	return rc;
 }
 
-static int store_load(
-	struct map_store *store, uint64_t known_epoch, struct map **map_out)
+static int store_load(struct map_store *store, uint64_t known_epoch, struct map **map_out)
 {
 	struct etcd_store *es = etcd_store_of(store);
 	bool known = known_epoch && es->revision && es->epoch <= known_epoch;
@@ -261,7 +263,8 @@ static int store_load(
 	return 0;
 }
 
-/* --- save ----------------------------------------------------------------------------- */
+/* --- save -----------------------------------------------------------------------------
+ */
 
 /* Is the stored map the one before this? Leaves its revision, 0 when there is none. */
 static int check_epoch(struct etcd_store *es, const struct map *map)
@@ -288,8 +291,7 @@ static int check_epoch(struct etcd_store *es, const struct map *map)
 	return 0;
 }
 
-static json_t *save_request(
-	const struct etcd_store *es, const char *value, size_t size)
+static json_t *save_request(const struct etcd_store *es, const char *value, size_t size)
 {
 	return json_pack("{s:[{s:o, s:s, s:s, s:I}], s:[{s:{s:o, s:o}}], s:[{s:{s:o}}]}",
 		"compare", "key", bytes(es->key_map), "target", "MOD", "result", "EQUAL",
@@ -369,7 +371,8 @@ static int store_save(struct map_store *store, const struct map *map)
 	if (rc) {
 		free(text);
 		return fail(es, rc,
-			"cannot write cluster map %s: memory is short, or a name in it is "
+			"cannot write cluster map %s: memory is short, or a name in it "
+			"is "
 			"not UTF-8, or it is too large",
 			es->key_map);
 	}
@@ -383,7 +386,8 @@ static int store_save(struct map_store *store, const struct map *map)
 	return rc;
 }
 
-/* --- leases --------------------------------------------------------------------------- */
+/* --- leases ---------------------------------------------------------------------------
+ */
 
 struct held { /* what there is to know about one lease of ours */
 	char key[352];
@@ -434,8 +438,8 @@ static bool lease_value(const json_t *kv, uint64_t *incarnation_out)
 static int lease_read(struct etcd_store *es, const struct held *h, json_t **answer_out,
 	const json_t **kv_out)
 {
-	int rc = call(es, "/v3/kv/range", json_pack("{s:o}", "key", bytes(h->key)),
-		answer_out);
+	int rc = call(
+		es, "/v3/kv/range", json_pack("{s:o}", "key", bytes(h->key)), answer_out);
 
 	if (rc == 0)
 		*kv_out = json_array_get(json_object_get(*answer_out, "kvs"), 0);
@@ -528,7 +532,8 @@ static int store_renew(
 		rc = renew_once(es, &h, node, incarnation);
 	if (rc == -EAGAIN)
 		return fail(es, -EIO,
-			"etcd changes its leader too often to renew the lease of node %u: "
+			"etcd changes its leader too often to renew the lease of node "
+			"%u: "
 			"see its log",
 			node);
 	return rc == 0 || rc == -EBUSY || rc == -ENOMEM ? rc : -EIO;
@@ -573,7 +578,8 @@ static int store_release(struct map_store *store, uint32_t node, uint64_t incarn
 	return 0;
 }
 
-/* --- all leases ----------------------------------------------------------------------- */
+/* --- all leases -----------------------------------------------------------------------
+ */
 
 static int seen_grow(struct etcd_store *es, uint32_t count)
 {
@@ -704,7 +710,8 @@ static int store_leases(struct map_store *store, struct map_lease *leases, uint3
 	return rc;
 }
 
-/* --- the rest ------------------------------------------------------------------------- */
+/* --- the rest -------------------------------------------------------------------------
+ */
 
 static int store_wait(struct map_store *store, uint64_t known_epoch, uint32_t timeout_ms)
 {
@@ -741,8 +748,7 @@ int map_store_etcd_erase(struct map_store *store)
 	rc = call(es, "/v3/kv/txn",
 		json_pack("{s:[{s:{s:o, s:o}}, {s:{s:o}}]}", "success",
 			"request_delete_range", "key", bytes(es->key_lease), "range_end",
-			lease_end(es), "request_delete_range", "key",
-			bytes(es->key_map)),
+			lease_end(es), "request_delete_range", "key", bytes(es->key_map)),
 		&answer);
 	json_decref(answer);
 	es->revision = 0;
@@ -788,8 +794,8 @@ int map_store_etcd_open(const struct map_store_spec *spec, struct map_store **st
 	es->store.ops = &ops;
 	es->lease_ms = MAP_LEASE_MS_DEFAULT;
 	snprintf(es->key_map, sizeof(es->key_map), "%s/map", etcd_prefix(es->etcd));
-	snprintf(es->key_lease, sizeof(es->key_lease), "%s/lease/",
-		etcd_prefix(es->etcd));
+	snprintf(
+		es->key_lease, sizeof(es->key_lease), "%s/lease/", etcd_prefix(es->etcd));
 	*store_out = &es->store;
 	return 0;
 }
