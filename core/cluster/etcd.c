@@ -201,8 +201,7 @@ bool etcd_call_was_repeated(const struct etcd *etcd)
 	return etcd->repeated;
 }
 
-/* --- one question to one endpoint -----------------------------------------------------
- */
+/* --- one question to one endpoint ------------------------------------------------ */
 
 enum outcome {
 	OUTCOME_ANSWER,
@@ -284,8 +283,7 @@ static enum outcome ask(struct etcd *etcd, const char *path, const char *body,
 	return outcome;
 }
 
-/* --- as whom --------------------------------------------------------------------------
- */
+/* --- as whom --------------------------------------------------------------------- */
 
 static int password_read(struct etcd *etcd, char *out, size_t size)
 {
@@ -346,8 +344,7 @@ static int authenticate(struct etcd *etcd, uint32_t timeout_ms)
 	return 0;
 }
 
-/* --- a call ---------------------------------------------------------------------------
- */
+/* --- a call ---------------------------------------------------------------------- */
 
 static enum outcome ask_as_user(struct etcd *etcd, const char *path, const char *body,
 	uint32_t timeout_ms, json_t **answer_out, int *rc)
@@ -415,8 +412,7 @@ int etcd_call(struct etcd *etcd, const char *path, json_t *request, json_t **ans
 	return rc;
 }
 
-/* --- the watch ------------------------------------------------------------------------
- */
+/* --- the watch ------------------------------------------------------------------- */
 
 static int watch_open(struct etcd *etcd, const char *key, int64_t revision)
 {
@@ -497,8 +493,7 @@ int etcd_watch(struct etcd *etcd, const char *key, int64_t revision, uint32_t ti
 	return rc;
 }
 
-/* --- etcd's JSON ----------------------------------------------------------------------
- */
+/* --- etcd's JSON ----------------------------------------------------------------- */
 
 int64_t etcd_number(const json_t *object, const char *name)
 {

@@ -2,8 +2,8 @@
  * The map in etcd.
  *
  *   PREFIX/map          the JSON of the map; above 1 MB, since etcd takes 1.5 MB in a
- *                       request: "WFZ1", its size in 4 bytes little-endian, and the JSON
- *                       as a zlib stream. The largest map there is takes 0.6 MB so.
+ *                       request, packed (map_pack.h). The largest map there is takes
+ *                       1.3 MB so.
  *   PREFIX/lease/<id>   the incarnation in 16 hex digits, attached to a lease of etcd
  *
  * The map. A save is a transaction on the mod_revision of the value that was read and
@@ -38,17 +38,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <zlib.h>
 
 #include "core/base/hash.h"
 #include "core/base/list.h"
 #include "core/base/mem.h"
 #include "core/cluster/etcd.h"
+#include "core/cluster/map_pack.h"
 
-#define MAP_TEXT_MAX  (64u << 20)
 #define PLAIN_MAX     1000000u
-#define PACKED_MAGIC  "WFZ1"
-#define PACKED_HEAD   8u
 #define BUDGET_MIN_MS 250u
 #define SAVE_TRIES    2
 #define RENEW_TRIES   6
@@ -118,57 +115,7 @@ static json_t *bytes(const char *text)
 	return etcd_bytes(text, strlen(text));
 }
 
-/* --- the map as a value ---------------------------------------------------------------
- */
-
-static int map_pack(const char *text, char **value_out, size_t *size_out)
-{
-	size_t size = strlen(text);
-	uLongf packed = compressBound(size);
-	char *value;
-
-	if (size > MAP_TEXT_MAX)
-		return -E2BIG;
-	value = mem_alloc(PACKED_HEAD + packed);
-	if (!value)
-		return -ENOMEM;
-	memcpy(value, PACKED_MAGIC, 4);
-	for (unsigned i = 0; i < 4; i++)
-		value[4 + i] = (char)(size >> (8 * i) & 255);
-	if (compress2((Bytef *)value + PACKED_HEAD, &packed, (const Bytef *)text, size,
-		    Z_DEFAULT_COMPRESSION) != Z_OK) {
-		mem_free(value);
-		return -ENOMEM;
-	}
-	*value_out = value;
-	*size_out = PACKED_HEAD + packed;
-	return 0;
-}
-
-static int map_unpack(
-	const char *value, size_t value_size, char **text_out, size_t *size_out)
-{
-	uLongf size = 0;
-	char *text;
-	int rc;
-
-	for (unsigned i = 0; i < 4; i++)
-		size |= (uLongf)(uint8_t)value[4 + i] << (8 * i);
-	if (size > MAP_TEXT_MAX)
-		return -EUCLEAN;
-	text = mem_alloc(size + 1);
-	if (!text)
-		return -ENOMEM;
-	*size_out = size;
-	rc = uncompress((Bytef *)text, &size, (const Bytef *)value + PACKED_HEAD,
-		value_size - PACKED_HEAD);
-	if (rc != Z_OK || size != *size_out) {
-		mem_free(text);
-		return rc == Z_MEM_ERROR ? -ENOMEM : -EUCLEAN;
-	}
-	*text_out = text;
-	return 0;
-}
+/* --- the map as a value ---------------------------------------------------------- */
 
 static int value_parse(
 	struct etcd_store *es, const char *value, size_t size, struct map **map_out)
@@ -177,7 +124,7 @@ static int value_parse(
 	char *text = NULL;
 	int rc = 0;
 
-	if (size > PACKED_HEAD && memcmp(value, PACKED_MAGIC, 4) == 0) {
+	if (map_is_packed(value, size)) {
 		rc = map_unpack(value, size, &text, &size);
 		value = text;
 	}
@@ -194,6 +141,7 @@ static int value_parse(
 
 static int kv_parse(struct etcd_store *es, const json_t *kv, struct map **map_out)
 {
+	struct map *map = NULL;
 	char *value = NULL;
 	size_t size = 0;
 	int rc = etcd_bytes_take(kv, "value", &value, &size);
@@ -201,19 +149,19 @@ static int kv_parse(struct etcd_store *es, const json_t *kv, struct map **map_ou
 	if (rc)
 		return fail(es, rc, "cluster map %s in etcd is not readable: %s",
 			es->key_map, strerror(-rc));
-	rc = value_parse(es, value, size, map_out);
+	rc = value_parse(es, value, size, &map);
 	mem_free(value);
-	if (rc)
+	if (rc || !map)
 		return rc;
 	es->revision = etcd_number(kv, "mod_revision");
-	es->epoch = (*map_out)->epoch;
-	es->lease_ms = (*map_out)->lease_ms;
-	memcpy(es->uuid, (*map_out)->uuid, sizeof(es->uuid));
+	es->epoch = map->epoch;
+	es->lease_ms = map->lease_ms;
+	memcpy(es->uuid, map->uuid, sizeof(es->uuid));
+	*map_out = map;
 	return 0;
 }
 
-/* --- load -----------------------------------------------------------------------------
- */
+/* --- load ------------------------------------------------------------------------ */
 
 /* *map_out NULL: still what was read last. */
 static int map_read(struct etcd_store *es, int64_t since, struct map **map_out)
@@ -263,8 +211,7 @@ static int store_load(struct map_store *store, uint64_t known_epoch, struct map 
 	return 0;
 }
 
-/* --- save -----------------------------------------------------------------------------
- */
+/* --- save ------------------------------------------------------------------------ */
 
 /* Is the stored map the one before this? Leaves its revision, 0 when there is none. */
 static int check_epoch(struct etcd_store *es, const struct map *map)
@@ -386,8 +333,7 @@ static int store_save(struct map_store *store, const struct map *map)
 	return rc;
 }
 
-/* --- leases ---------------------------------------------------------------------------
- */
+/* --- leases ---------------------------------------------------------------------- */
 
 struct held { /* what there is to know about one lease of ours */
 	char key[352];
@@ -578,8 +524,7 @@ static int store_release(struct map_store *store, uint32_t node, uint64_t incarn
 	return 0;
 }
 
-/* --- all leases -----------------------------------------------------------------------
- */
+/* --- all leases ------------------------------------------------------------------ */
 
 static int seen_grow(struct etcd_store *es, uint32_t count)
 {
@@ -710,8 +655,7 @@ static int store_leases(struct map_store *store, struct map_lease *leases, uint3
 	return rc;
 }
 
-/* --- the rest -------------------------------------------------------------------------
- */
+/* --- the rest -------------------------------------------------------------------- */
 
 static int store_wait(struct map_store *store, uint64_t known_epoch, uint32_t timeout_ms)
 {
