@@ -55,6 +55,29 @@ struct map_store {
 	char reason[256]; /* of the last failure, for the operator */
 };
 
+/* Where a map is kept; strings may be NULL or "" where nothing is to be said. */
+struct map_store_spec {
+	/* A path, or etcd:URL[,URL...][/PREFIX]; URL http[s]://HOST:PORT, PREFIX of the
+	 * keys (default wfs). */
+	const char *map;
+	/* For etcd only. PEM files: the CA of its certificates (default: the system's),
+	 * our own certificate and key. The password is the first line of a file. */
+	const char *ca, *cert, *key;
+	const char *user, *password_file;
+};
+
+/* Open either of the stores below; nothing is asked yet. -EINVAL, with the reason;
+ * -ENOMEM. */
+int map_store_open(const struct map_store_spec *spec, struct map_store **store_out,
+	char *reason, size_t reason_size);
+bool map_store_is_etcd(const char *map);
+
+/* etcd (3.4 or newer) through its JSON gateway: map_store_etcd.c. */
+int map_store_etcd_open(const struct map_store_spec *spec, struct map_store **store_out,
+	char *reason, size_t reason_size);
+/* Remove map and leases of a cluster that is destroyed. -EIO. */
+int map_store_etcd_erase(struct map_store *store);
+
 /* The embedded store: file `path`, with the leases in `path`.lease.<node>, for clusters
  * whose nodes share one machine. -EINVAL: path empty or too long. -ENOMEM. */
 int map_store_file_open(const char *path, struct map_store **store_out);

@@ -13,6 +13,7 @@ struct reader {
 	char *reason;
 	size_t reason_size;
 	uint32_t have_id;
+	uint32_t have_etcd;
 	FILE *file;
 	int line; /* Debian's inih does not tell, so we count what it reads */
 };
@@ -53,6 +54,14 @@ static int text_take(struct reader *r, const char *text, char *out, size_t size)
 	return 1;
 }
 
+/* A value that may go on in indented lines, which come as the same key again. */
+static int text_add(struct reader *r, const char *text, char *out, size_t size)
+{
+	size_t used = strlen(out);
+
+	return text_take(r, text, out + used, size - used);
+}
+
 static int node_key(struct reader *r, const char *name, const char *value)
 {
 	static const char *const levels[] = {"debug", "info", "warn", "error"};
@@ -63,7 +72,7 @@ static int node_key(struct reader *r, const char *name, const char *value)
 		return number_take(r, value, 0, 65535, &c->node);
 	}
 	if (strcmp(name, "map") == 0)
-		return text_take(r, value, c->map, sizeof(c->map));
+		return text_add(r, value, c->map, sizeof(c->map));
 	if (strcmp(name, "pidfile") == 0)
 		return text_take(r, value, c->pidfile, sizeof(c->pidfile));
 	if (strcmp(name, "log_level") == 0) {
@@ -97,12 +106,56 @@ static int shard_key(struct reader *r, uint32_t index, const char *name,
 	return refuse(r, "unknown key in [shard]:", name);
 }
 
+struct text_key {
+	const char *name;
+	char *out;
+	size_t size;
+};
+
+static int text_key(struct reader *r, const struct text_key *keys, unsigned count,
+	const char *section, const char *name, const char *value)
+{
+	char what[64];
+
+	for (unsigned i = 0; i < count; i++)
+		if (strcmp(name, keys[i].name) == 0)
+			return text_add(r, value, keys[i].out, keys[i].size);
+	snprintf(what, sizeof(what), "unknown key in [%s]:", section);
+	return refuse(r, what, name);
+}
+
+#define KEY(of, field) {#field, (of)->field, sizeof((of)->field)}
+#define COUNT(array)   (sizeof(array) / sizeof((array)[0]))
+
+static int map_key(struct reader *r, const char *name, const char *value)
+{
+	struct config_map *m = &r->config->map_access;
+	const struct text_key keys[] = {KEY(m, ca), KEY(m, cert), KEY(m, key),
+		KEY(m, user), KEY(m, password_file)};
+
+	return text_key(r, keys, COUNT(keys), "map", name, value);
+}
+
+static int etcd_key(struct reader *r, const char *name, const char *value)
+{
+	struct config_etcd *e = &r->config->etcd;
+	const struct text_key keys[] = {KEY(e, name), KEY(e, data), KEY(e, client_url),
+		KEY(e, peer_url), KEY(e, cluster), KEY(e, pidfile), KEY(e, log)};
+
+	r->have_etcd = 1;
+	return text_key(r, keys, COUNT(keys), "etcd", name, value);
+}
+
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
 	struct reader *r = user;
 
 	if (strcmp(section, "node") == 0)
 		return node_key(r, name, value);
+	if (strcmp(section, "map") == 0)
+		return map_key(r, name, value);
+	if (strcmp(section, "etcd") == 0)
+		return etcd_key(r, name, value);
 	if (strncmp(section, "shard ", 6) == 0) {
 		uint32_t index;
 
@@ -137,6 +190,11 @@ static int complete(struct reader *r)
 	for (uint32_t i = 0; i < c->shard_count && !missing; i++)
 		if (!c->shards[i].device[0] || !c->shards[i].index[0])
 			missing = "device or index of a [shard]";
+	if (!missing && r->have_etcd &&
+		(!c->etcd.name[0] || !c->etcd.data[0] || !c->etcd.client_url[0] ||
+			!c->etcd.peer_url[0] || !c->etcd.cluster[0] ||
+			!c->etcd.pidfile[0] || !c->etcd.log[0]))
+		missing = "a key of [etcd]";
 	if (!missing)
 		return 0;
 	snprintf(r->reason, r->reason_size, "%s: missing %s", r->path, missing);

@@ -1,7 +1,9 @@
 /*
  * wfsd: one node. Reads its configuration and the cluster map, starts one reactor thread
- * a shard, and a keeper where the map has copies, and waits for signals: TERM and INT
- * stop cleanly, HUP reads the map again.
+ * a shard, and a keeper where the map has copies or is in etcd, and waits for signals:
+ * TERM and INT stop cleanly, HUP reads the map again. USR1 stops cleanly too, but leaves
+ * a member of etcd that we run to who sent it: so all nodes can give back their leases
+ * before the map goes.
  *
  * Exit codes: 0 stopped cleanly, 1 failed while serving, 2 cannot start: configuration,
  * map, device or address, with one line on stderr that says what to do.
@@ -20,10 +22,13 @@
 #include "core/base/mem.h"
 #include "core/cluster/map_store.h"
 #include "core/wfsd/keeper_thread.h"
+#include "core/wfsd/member.h"
 #include "core/wfsd/reactor.h"
 
 #define WFSD_VERSION "0.1"
 #define MAPS_KEPT    64u
+#define MAP_WAIT_S   60
+#define MAP_PAUSE_US 100000
 
 struct shard_thread {
 	struct reactor_options opt;
@@ -73,19 +78,44 @@ static int complain(const char *reason)
 	return 2;
 }
 
-static int map_load(char *reason, size_t reason_size)
+static int map_open(struct map_store **store_out, char *reason, size_t reason_size)
 {
-	int rc = map_store_file_open(node.config.map, &node.store);
+	const struct config_map *access = &node.config.map_access;
+	struct map_store_spec spec = {.map = node.config.map,
+		.ca = access->ca,
+		.cert = access->cert,
+		.key = access->key,
+		.user = access->user,
+		.password_file = access->password_file};
 
-	if (rc < 0) {
-		snprintf(reason, reason_size, "map %s: %s", node.config.map, strerror(-rc));
+	return map_store_open(&spec, store_out, reason, reason_size);
+}
+
+/* etcd may have to find its majority first: all nodes start at the same time. */
+static int map_load(bool patient, char *reason, size_t reason_size)
+{
+	uint64_t until_us = env_now_us(env_real()) + MAP_WAIT_S * 1000000ull;
+	int rc = map_open(&node.store, reason, reason_size);
+	bool told = false;
+
+	if (rc < 0)
 		return rc;
+	while ((rc = node.store->ops->load(node.store, 0, &node.map)) == -EIO && patient &&
+		env_now_us(env_real()) < until_us) {
+		if (!told)
+			log_info("waiting for the map reason=\"%s\"", node.store->reason);
+		told = true;
+		usleep(MAP_PAUSE_US);
 	}
-	rc = node.store->ops->load(node.store, 0, &node.map);
 	if (rc < 0)
 		snprintf(reason, reason_size, "map %s: %s", node.config.map,
 			node.store->reason[0] ? node.store->reason : strerror(-rc));
 	return rc;
+}
+
+static bool keeper_wanted(void)
+{
+	return keeper_thread_wanted(node.map) || map_store_is_etcd(node.config.map);
 }
 
 /* Which of the map's shards are ours. */
@@ -114,7 +144,7 @@ static int shards_find(char *reason, size_t reason_size)
 			.config = &node.config,
 			.index = ms->index,
 			.number = i,
-			.leased = keeper_thread_wanted(node.map),
+			.leased = keeper_wanted(),
 		};
 	}
 	if (node.thread_count != node.config.shard_count) {
@@ -127,8 +157,11 @@ static int shards_find(char *reason, size_t reason_size)
 
 static int format(bool force)
 {
-	char reason[512] = "";
+	char reason[600] = "";
 
+	if (map_load(false, reason, sizeof(reason)) < 0 ||
+		shards_find(reason, sizeof(reason)) < 0)
+		return complain(reason);
 	for (uint32_t i = 0; i < node.thread_count; i++) {
 		int rc = reactor_format(&node.threads[i].opt, force, reason, sizeof(reason));
 
@@ -213,15 +246,15 @@ static int keeper_make(char *reason, size_t reason_size)
 	};
 	int rc;
 
-	if (!keeper_thread_wanted(node.map))
+	if (!keeper_wanted())
 		return 0;
 	node.kept_map = node.map;
-	rc = map_store_file_open(node.config.map, &opt.store_watch);
-	if (rc == 0)
-		rc = keeper_thread_new(&opt, &node.keeper);
+	rc = map_open(&opt.store_watch, reason, reason_size);
+	if (rc < 0)
+		return rc;
+	rc = keeper_thread_new(&opt, &node.keeper);
 	if (rc < 0) {
-		if (opt.store_watch)
-			opt.store_watch->ops->close(opt.store_watch);
+		opt.store_watch->ops->close(opt.store_watch);
 		snprintf(reason, reason_size, "keeper: %s", strerror(-rc));
 		return rc;
 	}
@@ -336,11 +369,14 @@ static int serve(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sigdelset(&set, SIGPIPE);
 
-	rc = keeper_make(reason, sizeof(reason));
+	rc = member_watch(reason, sizeof(reason));
+	if (rc == 0)
+		rc = keeper_make(reason, sizeof(reason));
 	if (rc == 0)
 		rc = threads_start(reason, sizeof(reason));
 	if (rc == 0)
@@ -368,9 +404,27 @@ static int serve(void)
 	keeper_thread_halt(node.keeper);
 	threads_stop();
 	keeper_thread_free(node.keeper);
+	member_stop(sig != SIGUSR1);
 	if (node.config.pidfile[0])
 		unlink(node.config.pidfile);
 	return 0;
+}
+
+static int run(void)
+{
+	char reason[600] = "";
+	int rc;
+
+	if (member_start(&node.config.etcd, reason, sizeof(reason)) < 0)
+		return complain(reason);
+	if (map_load(map_store_is_etcd(node.config.map), reason, sizeof(reason)) < 0 ||
+		shards_find(reason, sizeof(reason)) < 0)
+		rc = complain(reason);
+	else
+		rc = serve();
+	if (rc)
+		member_abandon();
+	return rc;
 }
 
 int main(int argc, char **argv)
@@ -405,7 +459,5 @@ int main(int argc, char **argv)
 	if (config_read(config, &node.config, reason, sizeof(reason)) < 0)
 		return complain(reason);
 	log_set_level(node.config.log_level);
-	if (map_load(reason, sizeof(reason)) < 0 || shards_find(reason, sizeof(reason)) < 0)
-		return complain(reason);
-	return do_format ? format(force) : serve();
+	return do_format ? format(force) : run();
 }

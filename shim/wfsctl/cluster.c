@@ -8,29 +8,46 @@
 #include <unistd.h>
 
 #include "shim/wfsctl/local.h"
+#include "shim/wfsctl/place.h"
 #include "shim/wfsctl/table.h"
 #include "shim/wfsctl/tree.h"
 
-static unsigned ids_of(const struct local *local, uint32_t *ids)
+/* The nodes by the map, or by their directories where the map is in etcd, which may run
+ * only while they do. An exit code. */
+static int ids_find(const struct ctl *ctl, uint32_t *ids, unsigned *count_out, char *name,
+	size_t size)
 {
-	for (uint32_t i = 0; i < local->map->node_count; i++)
-		ids[i] = local->map->nodes[i].id;
-	return local->map->node_count;
+	struct place place;
+	struct local local;
+	int rc = place_read(ctl, &place);
+
+	if (rc == EXIT_OK && place.is_etcd) {
+		*count_out = place_ids(ctl, ids);
+		snprintf(name, size, "%s", place.name);
+		return EXIT_OK;
+	}
+	if (rc == EXIT_OK)
+		rc = local_open(ctl, &local);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < local.map->node_count; i++)
+		ids[i] = local.map->nodes[i].id;
+	*count_out = local.map->node_count;
+	snprintf(name, size, "%s", local.map->name);
+	local_close(&local);
+	return EXIT_OK;
 }
 
 static int cluster_each(struct ctl *ctl, bool start)
 {
 	uint32_t ids[MAP_NODES_MAX];
-	struct local local;
+	char name[64];
 	unsigned count;
-	int rc = local_open(ctl, &local);
+	int rc = ids_find(ctl, ids, &count, name, sizeof(name));
 
 	if (rc)
 		return rc;
-	count = ids_of(&local, ids);
-	rc = start ? nodes_start(ctl, &local, ids, count) : nodes_stop(ctl, ids, count);
-	local_close(&local);
-	return rc;
+	return start ? nodes_start(ctl, ids, count) : nodes_stop(ctl, ids, count, true);
 }
 
 int cmd_cluster_start(struct ctl *ctl, int argc, char **argv)
@@ -47,18 +64,38 @@ int cmd_cluster_stop(struct ctl *ctl, int argc, char **argv)
 	return cluster_each(ctl, false);
 }
 
+/* What is not in the cluster's directory. */
+static int map_erase(const struct ctl *ctl, const uint32_t *ids, unsigned count)
+{
+	struct map_store *store = NULL;
+	struct place place;
+	int rc = place_read(ctl, &place);
+
+	if (rc || !place.is_etcd)
+		return rc;
+	if (place.is_own) {
+		place_members_stop(ctl, ids, count);
+		return EXIT_OK;
+	}
+	rc = place_open(&place, &store);
+	if (rc == EXIT_OK && map_store_etcd_erase(store))
+		rc = ctl_fail("%s", store->reason);
+	if (store)
+		store->ops->close(store);
+	return rc;
+}
+
 int cmd_cluster_destroy(struct ctl *ctl, int argc, char **argv)
 {
 	uint32_t ids[MAP_NODES_MAX];
-	struct local local;
+	char name[64];
 	unsigned count;
-	int rc = local_open(ctl, &local);
+	int rc = ids_find(ctl, ids, &count, name, sizeof(name));
 
 	(void)argc;
 	(void)argv;
 	if (rc)
 		return rc;
-	count = ids_of(&local, ids);
 	for (unsigned i = 0; i < count && rc == EXIT_OK; i++)
 		if (node_pid(ctl, ids[i]))
 			rc = ctl_fail(
@@ -68,14 +105,15 @@ int cmd_cluster_destroy(struct ctl *ctl, int argc, char **argv)
 		fprintf(stderr,
 			"This deletes cluster %s in %s: %u nodes, with all files in "
 			"them.\n",
-			local.map->name, ctl->dir, count);
+			name, ctl->dir, count);
 		if (!ctl_confirm(ctl, "Destroy it?"))
 			rc = EXIT_FAILED;
 	}
+	if (rc == EXIT_OK)
+		rc = map_erase(ctl, ids, count);
 	if (rc == EXIT_OK && cluster_remove(ctl, count))
 		rc = ctl_fail(
 			"%s: %s: remove the rest by hand", ctl->dir, strerror(errno));
-	local_close(&local);
 	if (rc != EXIT_OK)
 		return rc;
 	if (rmdir(ctl->dir) && errno != ENOTEMPTY && errno != EBUSY)
@@ -161,21 +199,20 @@ int cmd_node_list(struct ctl *ctl, int argc, char **argv)
 
 static int node_one(struct ctl *ctl, const char *text, bool start)
 {
-	const struct map_node *node;
-	struct local local;
-	int rc = local_open(ctl, &local);
+	uint32_t ids[MAP_NODES_MAX];
+	char name[64], *end;
+	unsigned long id = strtoul(text, &end, 10);
+	unsigned count = 0, at;
+	int rc = ids_find(ctl, ids, &count, name, sizeof(name));
 
 	if (rc)
 		return rc;
-	node = local_node(&local, text);
-	if (!node)
-		rc = EXIT_USAGE;
-	else if (start)
-		rc = nodes_start(ctl, &local, &node->id, 1);
-	else
-		rc = nodes_stop(ctl, &node->id, 1);
-	local_close(&local);
-	return rc;
+	for (at = 0; at < count && ids[at] != id; at++)
+		;
+	if (*text < '0' || *text > '9' || *end || at == count)
+		return ctl_usage("%s: no such node: see wfsctl node list", text);
+	return start ? nodes_start(ctl, &ids[at], 1)
+		     : nodes_stop(ctl, &ids[at], 1, false);
 }
 
 int cmd_node_start(struct ctl *ctl, int argc, char **argv)

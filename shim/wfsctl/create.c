@@ -2,8 +2,9 @@
  * cluster create: directory, device files, configurations, map, and a format of every
  * shard by wfsd itself.
  *
- *   plan (all that can be wrong with the command line) -> directories -> devices -> map
- *   -> configurations -> wfsd --format per node
+ *   plan (all that can be wrong with the command line) -> directories -> devices
+ *   -> configurations -> (members of etcd run) -> map -> wfsd --format per node -> (they
+ *   end)
  *
  * Whatever fails, what was made is removed again; block devices are not touched before
  * the format. The map is the mark of a cluster: a directory with a map or nodes in it is
@@ -25,14 +26,16 @@
 
 #include "core/io/device.h"
 #include "shim/wfsctl/local.h"
+#include "shim/wfsctl/place.h"
 #include "shim/wfsctl/table.h"
 #include "shim/wfsctl/tree.h"
 
-#define PORT_FIRST 7600u
-#define PORT_LAST  32000u
-#define DEVICE_MIN ((uint64_t)64 << 20)
-#define TIMEOUT_S  10u
-#define ROUND_SIZE ((uint64_t)1 << 20)
+#define PORT_FIRST      7600u
+#define PORT_LAST       32000u
+#define DEVICE_MIN      ((uint64_t)64 << 20)
+#define TIMEOUT_S       10u
+#define ROUND_SIZE      ((uint64_t)1 << 20)
+#define MEMBERS_WAIT_MS 30000u
 
 struct plan {
 	struct ctl *ctl;
@@ -47,6 +50,11 @@ struct plan {
 	uint64_t lease_s;
 	uint64_t size_bytes;
 	uint64_t memory_bytes; /* 0: wfsd's default */
+	unsigned member_count; /* of etcd, that the nodes will run */
+	unsigned member_port;
+	struct etcd_member members[PLACE_MEMBERS_MAX];
+	struct place place;
+	bool saved; /* the map */
 	char progress[64];
 };
 
@@ -75,10 +83,16 @@ static bool port_free(unsigned port)
 	return ok;
 }
 
+/* One a shard, and two for each member of etcd after them. */
+static unsigned ports_needed(const struct plan *plan)
+{
+	return (unsigned)(plan->nodes * plan->shards_per_node) + 2 * plan->member_count;
+}
+
 /* A range of free ports; a random start keeps clusters that are stopped apart. */
 static bool ports_find(struct plan *plan)
 {
-	unsigned count = (unsigned)(plan->nodes * plan->shards_per_node);
+	unsigned count = ports_needed(plan);
 	unsigned spread = (PORT_LAST - PORT_FIRST) / count;
 	unsigned start;
 
@@ -127,15 +141,89 @@ static int plan_numbers(struct plan *plan)
 	if (plan->nodes * plan->shards_per_node > plan->buckets)
 		return ctl_usage("more shards than buckets: give more --buckets");
 	if (plan->nodes * plan->shards_per_node > MAP_SHARDS_MAX ||
-		plan->base_port + plan->nodes * plan->shards_per_node > 65535)
+		plan->base_port + ports_needed(plan) > 65535)
 		return ctl_usage(
 			"too many shards: give fewer --nodes, or a lower --base-port");
+	if (plan->place.is_etcd && plan->lease_s < 2)
+		return ctl_usage("--lease 1: give at least 2 with a map in etcd");
 	plan->provider = "net";
 	if (provider && strcmp(provider, "tcp") == 0)
 		plan->provider = "tcp;ofi_rxm";
 	else if (provider && strcmp(provider, "net") != 0)
 		return ctl_usage("--provider %s: give net or tcp", provider);
 	return EXIT_OK;
+}
+
+static int path_take(
+	const struct ctl *ctl, enum opt_id id, const char *name, char *out, size_t size)
+{
+	const char *value = ctl->values[id];
+
+	if (!value)
+		return EXIT_OK;
+	if (value[0] != '/' || strlen(value) >= size || strpbrk(value, " ;#\n"))
+		return ctl_usage(
+			"--%s %s: give an absolute path without spaces", name, value);
+	if (access(value, R_OK))
+		return ctl_usage("--%s %s: %s: check it", name, value, strerror(errno));
+	snprintf(out, size, "%s", value);
+	return EXIT_OK;
+}
+
+/* Where the map goes. */
+static int plan_map_place(struct plan *plan)
+{
+	struct ctl *ctl = plan->ctl;
+	const char *map = ctl->values[OPT_MAP] ? ctl->values[OPT_MAP] : "file";
+	struct place *p = &plan->place;
+	uint64_t nodes = 0;
+
+	p->is_own = strcmp(map, "etcd") == 0;
+	p->is_etcd = p->is_own || map_store_is_etcd(map);
+	if (!p->is_etcd && strcmp(map, "file") != 0)
+		return ctl_usage("--map %s: give file, etcd, or etcd:URL", map);
+	if (strlen(map) >= sizeof(p->map) || strpbrk(map, " ;#\n"))
+		return ctl_usage("--map %s: give it without spaces, ; and #", map);
+	snprintf(p->name, sizeof(p->name), "%s", plan->name);
+	if (p->is_own) {
+		if (!ctl_number(ctl, OPT_NODES, 1, MAP_NODES_MAX, 3, &nodes))
+			return EXIT_USAGE;
+		plan->member_count = nodes < PLACE_MEMBERS_MAX ? 1 : PLACE_MEMBERS_MAX;
+	}
+	if (!p->is_etcd || p->is_own) {
+		if (!p->is_own)
+			snprintf(p->map, sizeof(p->map), "%s/map.json", ctl->dir);
+		for (int id = OPT_MAP_CA; id <= OPT_MAP_PASSWORD_FILE; id++)
+			if (ctl->values[id])
+				return ctl_usage(
+					"--map-ca and the like are for an etcd "
+					"that runs already: give --map etcd:URL");
+		return EXIT_OK;
+	}
+	snprintf(p->map, sizeof(p->map), "%s", map);
+	if (ctl->values[OPT_MAP_USER])
+		snprintf(p->user, sizeof(p->user), "%s", ctl->values[OPT_MAP_USER]);
+	if (path_take(ctl, OPT_MAP_CA, "map-ca", p->ca, sizeof(p->ca)) ||
+		path_take(ctl, OPT_MAP_CERT, "map-cert", p->cert, sizeof(p->cert)) ||
+		path_take(ctl, OPT_MAP_KEY, "map-key", p->key, sizeof(p->key)) ||
+		path_take(ctl, OPT_MAP_PASSWORD_FILE, "map-password-file",
+			p->password_file, sizeof(p->password_file)))
+		return EXIT_USAGE;
+	return EXIT_OK;
+}
+
+/* The URLs of our own members, now that the ports are known. */
+static void plan_members(struct plan *plan)
+{
+	size_t used = 0;
+	struct place *p = &plan->place;
+
+	plan->member_port =
+		(unsigned)(plan->base_port + plan->nodes * plan->shards_per_node);
+	for (unsigned i = 0; i < plan->member_count; i++)
+		used += (size_t)snprintf(p->map + used, sizeof(p->map) - used,
+			"%shttp://127.0.0.1:%u",
+			i ? "," : "etcd:", plan->member_port + 2 * i);
 }
 
 static int plan_sizes(struct plan *plan)
@@ -171,9 +259,12 @@ static int plan_place(struct plan *plan)
 	struct statvfs vfs;
 	uint64_t need = plan->nodes * plan->shards_per_node * plan->size_bytes;
 	char last[32];
+	bool there;
 
 	snprintf(path, sizeof(path), "%s/map.json", ctl->dir);
-	if (access(path, F_OK) == 0 || access(node_path(ctl, 0, ""), F_OK) == 0)
+	there = access(path, F_OK) == 0;
+	snprintf(path, sizeof(path), "%s/map.etcd", ctl->dir);
+	if (there || access(path, F_OK) == 0 || access(node_path(ctl, 0, ""), F_OK) == 0)
 		return ctl_usage(
 			"%s: there is a cluster already: choose another directory "
 			"with --cluster, or wfsctl cluster destroy it first",
@@ -240,24 +331,57 @@ static struct map *plan_map(const struct plan *plan)
 	return map;
 }
 
-static int map_make(const struct plan *plan)
+static int members_start(struct plan *plan)
 {
+	for (unsigned i = 0; i < plan->member_count; i++) {
+		struct place_member m;
+		char reason[600];
+
+		place_member(plan->ctl, plan->member_port, plan->member_count, i, &m);
+		if (etcd_member_start(
+			    &m.opt, &plan->members[i], NULL, reason, sizeof(reason)))
+			return ctl_fail("%s", reason);
+	}
+	return EXIT_OK;
+}
+
+static void members_stop(struct plan *plan)
+{
+	uint32_t ids[PLACE_MEMBERS_MAX] = {0, 1, 2};
+
+	place_members_stop(plan->ctl, ids, plan->member_count);
+	for (unsigned i = 0; i < plan->member_count; i++)
+		etcd_member_reap(&plan->members[i]);
+}
+
+static int map_make(struct plan *plan)
+{
+	uint64_t end_ms = now_ms() + MEMBERS_WAIT_MS;
 	struct map *map = plan_map(plan);
 	struct map_store *store = NULL;
-	char path[PATH_MAX + 16];
 	int rc;
 
 	if (!map)
 		return ctl_fail("out of memory");
-	snprintf(path, sizeof(path), "%s/map.json", plan->ctl->dir);
-	rc = map_store_file_open(path, &store);
-	if (rc == 0)
-		rc = store->ops->save(store, map);
+	rc = place_open(&plan->place, &store);
+	if (rc) {
+		map_free(map);
+		return rc;
+	}
+	/* Our own members have to find each other first; ours is the only map, so that
+	 * one that was saved without an answer is ours. */
+	while ((rc = store->ops->save(store, map)) == -EIO && plan->place.is_own &&
+		now_ms() < end_ms) {
+		progress_show(plan->ctl, "waiting for etcd", -1);
+		usleep(50000);
+	}
+	progress_end(plan->ctl);
+	plan->saved = rc == 0;
+	if (rc == -EAGAIN && plan->place.is_own)
+		rc = 0;
 	if (rc)
-		rc = ctl_fail(
-			"%s", store && store->reason[0] ? store->reason : strerror(-rc));
-	if (store)
-		store->ops->close(store);
+		rc = ctl_fail("%s", store->reason[0] ? store->reason : strerror(-rc));
+	store->ops->close(store);
 	map_free(map);
 	return rc;
 }
@@ -303,6 +427,30 @@ static int devices_make(struct plan *plan, unsigned node)
 	return EXIT_OK;
 }
 
+static void conf_map(const struct plan *plan, unsigned node, FILE *file)
+{
+	const struct place *p = &plan->place;
+	const char *const keys[][2] = {{"ca", p->ca}, {"cert", p->cert}, {"key", p->key},
+		{"user", p->user}, {"password_file", p->password_file}};
+	bool any = false;
+	struct place_member m;
+
+	for (unsigned i = 0; i < 5; i++) {
+		if (!keys[i][1][0])
+			continue;
+		fprintf(file, "%s%s = %s\n", any ? "" : "\n[map]\n", keys[i][0],
+			keys[i][1]);
+		any = true;
+	}
+	if (node >= plan->member_count)
+		return;
+	place_member(plan->ctl, plan->member_port, plan->member_count, node, &m);
+	fprintf(file,
+		"\n[etcd]\nname = %s\ndata = %s\nclient_url = %s\npeer_url = %s\n"
+		"cluster = %s\npidfile = %s\nlog = %s\n",
+		m.name, m.data, m.client_url, m.peer_url, m.cluster, m.pidfile, m.log);
+}
+
 static int conf_make(const struct plan *plan, unsigned node)
 {
 	const struct ctl *ctl = plan->ctl;
@@ -311,9 +459,9 @@ static int conf_make(const struct plan *plan, unsigned node)
 
 	if (!file)
 		return ctl_fail("%s: %s: check its owner", path, strerror(errno));
-	fprintf(file,
-		"[node]\nid = %u\nmap = %s/map.json\npidfile = %s\nlog_level = info\n",
-		node, ctl->dir, node_path(ctl, node, "wfsd.pid"));
+	fprintf(file, "[node]\nid = %u\nmap = %s\npidfile = %s\nlog_level = info\n", node,
+		plan->place.map, node_path(ctl, node, "wfsd.pid"));
+	conf_map(plan, node, file);
 	for (unsigned s = 0; s < plan->shards_per_node; s++) {
 		fprintf(file, "\n[shard %u]\ndevice = %s\nindex = %s%u\n", s,
 			shard_device(plan, node, s), node_path(ctl, node, "index"), s);
@@ -371,16 +519,35 @@ static int plan_carry_out(struct plan *plan)
 
 	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++)
 		rc = node_make(plan, n);
-	if (rc == EXIT_OK)
-		rc = map_make(plan);
 	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++)
 		rc = conf_make(plan, n);
+	if (rc == EXIT_OK)
+		rc = place_write(plan->ctl, &plan->place);
+	if (rc == EXIT_OK)
+		rc = members_start(plan);
+	if (rc == EXIT_OK)
+		rc = map_make(plan);
 	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++) {
 		progress_show(plan->ctl, "formatting", -1);
 		rc = node_format(plan, n);
 		progress_end(plan->ctl);
 	}
+	members_stop(plan);
 	return rc;
+}
+
+/* After a failure; the map only when it is ours. */
+static void plan_undo(struct plan *plan)
+{
+	struct map_store *store = NULL;
+
+	if (plan->saved && plan->place.is_etcd && !plan->place.is_own &&
+		place_open(&plan->place, &store) == EXIT_OK) {
+		if (map_store_etcd_erase(store))
+			ctl_warn("the map stays in etcd: %s", store->reason);
+		store->ops->close(store);
+	}
+	cluster_remove(plan->ctl, (unsigned)plan->nodes);
 }
 
 int cmd_cluster_create(struct ctl *ctl, int argc, char **argv)
@@ -392,7 +559,11 @@ int cmd_cluster_create(struct ctl *ctl, int argc, char **argv)
 	if (!name_ok(plan.name))
 		return ctl_usage("%s: give a name of letters, digits, '.', '_' and '-'",
 			plan.name);
-	rc = plan_numbers(&plan);
+	for (unsigned i = 0; i < PLACE_MEMBERS_MAX; i++)
+		plan.members[i].pid_fd = -1;
+	rc = plan_map_place(&plan);
+	if (rc == EXIT_OK)
+		rc = plan_numbers(&plan);
 	if (rc == EXIT_OK)
 		rc = plan_sizes(&plan);
 	if (rc == EXIT_OK)
@@ -401,9 +572,10 @@ int cmd_cluster_create(struct ctl *ctl, int argc, char **argv)
 		rc = EXIT_FAILED;
 	if (rc != EXIT_OK)
 		return rc;
+	plan_members(&plan);
 	rc = plan_carry_out(&plan);
 	if (rc != EXIT_OK) {
-		cluster_remove(ctl, (unsigned)plan.nodes);
+		plan_undo(&plan);
 		if (!there)
 			rmdir(ctl->dir);
 		return rc;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "shim/wfsctl/local.h"
+#include "shim/wfsctl/place.h"
 
 uint64_t now_ms(void)
 {
@@ -63,29 +64,27 @@ const char *node_state_text(enum map_node_state state)
 
 int local_open(const struct ctl *ctl, struct local *local)
 {
-	char path[PATH_MAX + 16];
+	struct place place;
 	int rc;
 
 	*local = (struct local){0};
-	snprintf(path, sizeof(path), "%s/map.json", ctl->dir);
-	if (access(path, F_OK) && errno == ENOENT)
-		return ctl_usage(
-			"%s: no cluster there: name its directory with --cluster or "
-			"WFS_CLUSTER, or make one with wfsctl cluster create",
-			ctl->dir);
-	if (access(path, R_OK))
-		return ctl_usage("%s: %s: run wfsctl as the user who made the cluster",
-			path, strerror(errno));
-	rc = map_store_file_open(path, &local->store);
+	rc = place_read(ctl, &place);
+	if (rc == EXIT_OK)
+		rc = place_open(&place, &local->store);
 	if (rc)
-		return ctl_usage(
-			"%s: %s: check the file system it is on", path, strerror(-rc));
+		return rc;
 	rc = local->store->ops->load(local->store, 0, &local->map);
 	if (rc == 0)
 		rc = leases_load(local);
 	if (rc) {
-		rc = local->store->reason[0] ? ctl_usage("%s", local->store->reason)
-					     : ctl_usage("%s: %s", path, strerror(-rc));
+		const char *hint =
+			place.is_own && rc == -EIO
+				? ": start the cluster with wfsctl cluster start"
+				: "";
+
+		rc = ctl_usage("%s%s",
+			local->store->reason[0] ? local->store->reason : strerror(-rc),
+			hint);
 		local_close(local);
 	}
 	return rc;

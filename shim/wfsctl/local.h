@@ -1,7 +1,7 @@
 /*
  * A cluster on this machine: its directory, its map, its node processes.
  *
- *   <dir>/map.json
+ *   <dir>/map.json, or map.etcd (place.h)
  *   <dir>/node<N>/wfsd.conf  wfsd.pid  wfsd.sock  wfsd.log  device  index0  locks/
  */
 #ifndef WFS_WFSCTL_LOCAL_H
@@ -45,10 +45,10 @@ int local_attach(const struct ctl *ctl, const struct local *local, const char *f
 /* Ask the node to read the map again. */
 void node_reload(const struct ctl *ctl, uint32_t id);
 
-/* Start, stop, of several nodes at once; ids[count]. Exit codes, after saying all. */
-int nodes_start(const struct ctl *ctl, const struct local *local, const uint32_t *ids,
-	unsigned count);
-int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count);
+/* Start, stop, of several nodes at once; ids[count]. all: they are the whole cluster, whose
+ * members of etcd end last. Exit codes, after saying all. */
+int nodes_start(const struct ctl *ctl, const uint32_t *ids, unsigned count);
+int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count, bool all);
 
 uint64_t now_ms(void);
 

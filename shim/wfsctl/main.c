@@ -54,6 +54,15 @@ static const struct opt {
 	[OPT_COPIES] = {"copies", 0, "N", "of all data, on different nodes (default 1)"},
 	[OPT_LEASE] = {"lease", 0, "SECONDS",
 		"after which another node takes over from a dead one (default 5)"},
+	[OPT_MAP] = {"map", 0, "WHERE",
+		"the cluster map is kept: file, etcd for members that the nodes run, or "
+		"etcd:URL[,URL...][/PREFIX] (default file)"},
+	[OPT_MAP_CA] = {"map-ca", 0, "FILE", "CA of that etcd's certificates"},
+	[OPT_MAP_CERT] = {"map-cert", 0, "FILE", "certificate to show it"},
+	[OPT_MAP_KEY] = {"map-key", 0, "FILE", "the certificate's key"},
+	[OPT_MAP_USER] = {"map-user", 0, "NAME", "user of that etcd"},
+	[OPT_MAP_PASSWORD_FILE] = {"map-password-file", 0, "FILE",
+		"whose first line is the user's password"},
 	[OPT_NODE] = {"node", 0, "ID",
 		"attach to this node (default: the first that runs)"},
 	[OPT_FS] = {"fs", 0, "NAME", "filesystem (default: the first)"},
@@ -70,7 +79,9 @@ static const struct command commands[] = {
 		BIT(OPT_NODES) | BIT(OPT_SIZE) | BIT(OPT_DEVICE) | BIT(OPT_BASE_PORT) |
 			BIT(OPT_PROVIDER) | BIT(OPT_BUCKETS) | BIT(OPT_SHARDS) |
 			BIT(OPT_FORCE) | BIT(OPT_TIMEOUT) | BIT(OPT_MEMORY) |
-			BIT(OPT_COPIES) | BIT(OPT_LEASE),
+			BIT(OPT_COPIES) | BIT(OPT_LEASE) | BIT(OPT_MAP) |
+			BIT(OPT_MAP_CA) | BIT(OPT_MAP_CERT) | BIT(OPT_MAP_KEY) |
+			BIT(OPT_MAP_USER) | BIT(OPT_MAP_PASSWORD_FILE),
 		0, 1, cmd_cluster_create},
 	{"cluster", "start", "", "start all nodes that do not run",
 		"wfsctl cluster start", BIT(OPT_TIMEOUT), 0, 0, cmd_cluster_start},

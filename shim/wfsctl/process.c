@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "shim/wfsctl/local.h"
+#include "shim/wfsctl/place.h"
 
 #define START_TIMEOUT_S 120
 #define STOP_TIMEOUT_S  60
@@ -190,15 +191,13 @@ static int children_wait(const struct ctl *ctl, struct child *children, unsigned
 	}
 }
 
-int nodes_start(const struct ctl *ctl, const struct local *local, const uint32_t *ids,
-	unsigned count)
+int nodes_start(const struct ctl *ctl, const uint32_t *ids, unsigned count)
 {
 	struct child *children = calloc(count ? count : 1, sizeof(*children));
 	unsigned started = 0;
 	uint64_t timeout_s;
 	int rc, worst = EXIT_OK;
 
-	(void)local;
 	if (!children)
 		return ctl_fail("out of memory");
 	if (!ctl_number(ctl, OPT_TIMEOUT, 1, 86400, START_TIMEOUT_S, &timeout_s)) {
@@ -247,7 +246,8 @@ static void nodes_signal(
 	}
 }
 
-int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count)
+static int nodes_end(
+	const struct ctl *ctl, const uint32_t *ids, unsigned count, int signal_number)
 {
 	uint32_t one = 0;
 	unsigned running = nodes_running(ctl, ids, count, &one);
@@ -261,7 +261,7 @@ int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count)
 			puts("not running");
 		return EXIT_OK;
 	}
-	nodes_signal(ctl, ids, count, SIGTERM);
+	nodes_signal(ctl, ids, count, signal_number);
 	end_ms = now_ms() + timeout_s * 1000;
 	while ((running = nodes_running(ctl, ids, count, &one)) > 0) {
 		char text[64];
@@ -287,4 +287,17 @@ int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count)
 	if (!ctl_has(ctl, OPT_JSON))
 		puts("stopped");
 	return EXIT_OK;
+}
+
+int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count, bool all)
+{
+	struct place place;
+	int rc;
+
+	if (place_read(ctl, &place))
+		return EXIT_USAGE;
+	rc = nodes_end(ctl, ids, count, all && place.is_own ? SIGUSR1 : SIGTERM);
+	if (rc == EXIT_OK && place.is_own)
+		place_members_stop(ctl, ids, count);
+	return rc;
 }

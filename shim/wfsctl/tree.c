@@ -64,7 +64,7 @@ static int lease_remove(const struct ctl *ctl, unsigned node)
 int cluster_remove(const struct ctl *ctl, unsigned node_count)
 {
 	static const char *const files[] = {
-		"map.json", "map.json.lock", "map.json.new", "map.json.lease.lock"};
+		"map.json", "map.json.lock", "map.json.new", "map.json.lease.lock", "map.etcd"};
 	char path[PATH_MAX + 32];
 	int rc = 0;
 
