@@ -143,6 +143,8 @@ static void take_done(struct request *req, int status)
 		return;
 	if (status == -ECONNRESET)
 		status = -EIO;
+	if (status == -EREMCHG) /* nobody took it up in all that time */
+		status = -ETIMEDOUT;
 	s->busy &= ~(1u << t->slot);
 	s->under_way--;
 	if (status == 0 && s->server->answered && s->state == SESSION_OPEN)

@@ -34,6 +34,7 @@
 #define PORT_LAST       32000u
 #define DEVICE_MIN      ((uint64_t)64 << 20)
 #define TIMEOUT_S       10u
+#define TIMEOUT_COPIES_S 60u /* while a copy may be alive, a call waits for it */
 #define ROUND_SIZE      ((uint64_t)1 << 20)
 #define MEMBERS_WAIT_MS 30000u
 
@@ -125,8 +126,9 @@ static int plan_numbers(struct plan *plan)
 		!ctl_number(ctl, OPT_BUCKETS, 1, WFS_BUCKETS_MAX, WFS_BUCKETS_DEFAULT,
 			&plan->buckets) ||
 		!ctl_number(ctl, OPT_BASE_PORT, 1024, 65000, 0, &plan->base_port) ||
-		!ctl_number(ctl, OPT_TIMEOUT, 1, 3600, TIMEOUT_S, &plan->timeout_s) ||
 		!ctl_number(ctl, OPT_COPIES, 1, MAP_COPIES_MAX, 1, &plan->copies) ||
+		!ctl_number(ctl, OPT_TIMEOUT, 1, 3600,
+			plan->copies > 1 ? TIMEOUT_COPIES_S : TIMEOUT_S, &plan->timeout_s) ||
 		!ctl_number(ctl, OPT_LEASE, 1, 600, MAP_LEASE_MS_DEFAULT / 1000,
 			&plan->lease_s))
 		return EXIT_USAGE;
