@@ -133,9 +133,9 @@ static bool io_ok(uint16_t op, const uint8_t *fixed)
 		return false;
 	if (le64_get(b.offset) > INT64_MAX || (le32_get(b.flags) & ~WIRE_IO_APPEND))
 		return false;
-	if (op != OP_READ && op != OP_WRITE)
+	if (op != OP_READ && op != OP_WRITE && op != OP_BLOCKS)
 		return true;
-	if (op == OP_READ && le32_get(b.flags))
+	if (op != OP_WRITE && le32_get(b.flags))
 		return false;
 	return le32_get(b.length) <= WIRE_DATA_MAX &&
 	       le64_get(b.offset) % WFS_CHUNK_SIZE + le32_get(b.length) <= WFS_CHUNK_SIZE;
@@ -332,6 +332,7 @@ static const struct op_rule op_rules[OP_MAX] = {
 		FIXED(wire_join_reply, join_reply_ok)},
 	[OP_REPLICATE] = {"replicate",
 		{sizeof(struct wire_replicate), TAIL_OPS, false, replicate_ok}, NOTHING},
+	[OP_BLOCKS] = {"blocks", FIXED(wire_io, io_ok), FIXED(wire_io_reply, io_reply_ok)},
 };
 
 static const struct op_rule *op_rule(uint16_t op)

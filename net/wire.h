@@ -117,6 +117,8 @@ enum wire_op {
 	OP_CHUNK_PURGE,           /* wire_purge -> wire_purge_reply */
 	OP_JOIN,                  /* wire_join -> wire_join_reply; to a shard */
 	OP_REPLICATE,             /* wire_replicate + ops, blocks as data; to a shard */
+	OP_BLOCKS,                /* wire_io -> wire_io_reply, data: what a member has stored of a
+				     chunk, whole blocks; to a shard */
 	OP_MAX
 };
 

@@ -122,10 +122,19 @@ static void io_step(struct exec *x)
 
 	if (--io->pending > 0)
 		return;
-	if (io->error)
-		exec_finish(x, io->error);
-	else
+	if (!io->error) {
 		io->ready(x);
+		return;
+	}
+	if (io->error == -EIO) {
+		uint32_t first = block_of(io->begin), last = block_of(io->end);
+
+		/* Either edge; what lies between is written anew anyhow. */
+		if (mend_park(x, first, last < WFS_CHUNK_BLOCKS ? last - first + 1
+								  : last - first))
+			return;
+	}
+	exec_finish(x, io->error);
 }
 
 static void edge_done(struct store_read *r, int status)
@@ -224,7 +233,8 @@ static void read_part_done(struct store_read *r, int status)
 		/* Overwritten or cut, and reused while we read, perhaps: look again. */
 		io->tries++;
 		exec_start(x);
-	} else {
+	} else if (io->error == -ENOMEM || !mend_park(x, block_of(io->begin),
+						   block_count_of(io))) {
 		exec_finish(x, io->error == -ENOMEM ? -ENOMEM : -EIO);
 	}
 }
@@ -315,16 +325,8 @@ static int read_clamp(struct exec *x)
 	return 0;
 }
 
-void read_start(struct exec *x)
+static void read_go(struct exec *x)
 {
-	int rc = io_parse(x);
-
-	if (rc == 0)
-		rc = read_clamp(x);
-	if (rc < 0) {
-		io_end(x, rc);
-		return;
-	}
 	x->io->ready = read_ready;
 	if (x->io->begin == x->io->end) {
 		read_reply(x);
@@ -343,6 +345,39 @@ void read_start(struct exec *x)
 		return;
 	}
 	read_map(x);
+}
+
+void read_start(struct exec *x)
+{
+	int rc = io_parse(x);
+
+	if (rc == 0)
+		rc = read_clamp(x);
+	if (rc < 0)
+		io_end(x, rc);
+	else
+		read_go(x);
+}
+
+/* For another member: what is stored, whatever the inode says. */
+void blocks_start(struct exec *x)
+{
+	const struct wire_io *wi = x->req->body;
+	uint64_t ino = le64_get(wi->ino), offset = le64_get(wi->offset);
+	uint32_t buckets = x->s->map->bucket_count;
+	int rc = ino_bucket(ino) < buckets ? 0 : -EINVAL;
+
+	if (rc == 0) {
+		x->req->bucket = chunk_bucket(ino, offset / WFS_CHUNK_SIZE, buckets);
+		rc = io_parse(x);
+	}
+	if (rc == 0 && (x->io->begin % WFS_BLOCK_SIZE || x->io->end % WFS_BLOCK_SIZE ||
+			       x->io->end - x->io->begin > x->req->reply_data_max))
+		rc = -EINVAL;
+	if (rc < 0)
+		exec_finish(x, rc);
+	else
+		read_go(x);
 }
 
 /* --- WRITE --- */

@@ -33,6 +33,7 @@ struct io {
 	int error;
 	unsigned pending;
 	unsigned tries;
+	bool mended; /* it was tried */
 	uint64_t size_bytes; /* of the file, as seen at the start */
 	void (*ready)(struct exec *x);
 	struct edge head;

@@ -58,6 +58,8 @@ static const struct op_desc ops[OP_MAX] = {
 		.member = true},
 	[OP_REPLICATE] = {.start = replicate_start, .node_only = true,
 		.whole_shard = true, .member = true},
+	[OP_BLOCKS] = {.start = blocks_start, .node_only = true, .whole_shard = true,
+		.member = true},
 };
 
 bool shard_owns(void *ctx, uint16_t bucket)
@@ -706,6 +708,7 @@ int shard_new(const struct shard_options *opt, struct shard **shard_out)
 	list_init(&s->buffers);
 	list_init(&s->txns);
 	list_init(&s->intents);
+	list_init(&s->mends);
 	rc = shard_init(s, opt);
 	if (rc < 0) {
 		s->store = NULL; /* the caller's still */
@@ -745,6 +748,7 @@ void shard_free(struct shard *s)
 		return;
 	shard_stop(s);
 	txn_free_all(s);
+	mends_free(s);
 	member_free(s);
 	replies_free(s);
 	purge_free(s);

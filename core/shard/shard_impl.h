@@ -100,6 +100,7 @@ struct shard {
 	uint64_t member_us;      /* when member_poll has work again */
 	uint64_t history_bytes;
 	uint64_t history_data_bytes;
+	struct list mends; /* mend.c */
 	struct list history_buffers; /* spare ones */
 	uint32_t history_buffer_count;
 	struct list history;     /* all shipments, oldest first */
@@ -218,10 +219,17 @@ void path_reply(struct exec *x, const struct attr *attr, unsigned flags);
 void read_start(struct exec *x);
 void write_start(struct exec *x);
 void setattr_start(struct exec *x);
+void blocks_start(struct exec *x);
 void chunk_purge_start(struct exec *x);
 /* The reply of what cut a file; purging: chunks above 0 are still to be cut. */
 void cut_reply(struct exec *x, const struct attr *attr, bool purging);
 void io_free(struct io *io);
+/*
+ * Blocks of the chunk that x is about cannot be read here: have them from another member,
+ * and written anew (mend.c). True: x is parked and will be run again, once.
+ */
+bool mend_park(struct exec *x, uint32_t block, uint32_t block_count);
+void mends_free(struct shard *s);
 
 /* --- transactions (txn.c, plan.c) --- */
 
