@@ -3,6 +3,7 @@
  */
 #include "core/shard/shard_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -326,6 +327,7 @@ static void exec_run_plain(struct exec *x)
 	struct shard *s = x->s;
 	struct meta_call c;
 
+	assert(x->req); /* the shard's own work has a start of its own */
 	if (x->op->writes) {
 		int rc = exec_begin(x, x->req->bucket, 0, x->op->deletes);
 
