@@ -217,6 +217,7 @@ int op_shard_stats(struct exec *x, struct meta_call *c)
 		.sessions = le32_put(s->process.sessions),
 	};
 	parked_count(s, out);
+	progress_put(s, out);
 	x->req->reply_size = sizeof(*out);
 	return 0;
 }

@@ -21,6 +21,7 @@
  *
  *   history.c   records kept for who comes back       stream.c   the primary's side
  *   backup.c    the others' side                      takeover.c roles, and repair
+ *   progress.c  how far repair is, and how fast it may be
  */
 #ifndef WFS_SHARD_MEMBER_H
 #define WFS_SHARD_MEMBER_H
@@ -94,6 +95,8 @@ struct stream {
 	uint64_t failing_us; /* since when; 0: it is well */
 	uint64_t propose_us; /* not again before */
 	struct meta_copy *copy;
+	uint64_t unit_us;      /* when the unit was sent */
+	uint64_t copied_bytes; /* of data, in units that have arrived */
 };
 
 /* --- history.c --- */
@@ -141,6 +144,15 @@ void member_news(struct shard *s, uint16_t bucket);
 void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch);
 void member_soon(struct shard *s);
 struct stream *stream_find(const struct bucket_state *b, uint32_t shard);
+
+/* --- progress.c --- */
+
+/* Whether a unit of a copy may be sent now. When not, member_poll comes when it may. */
+bool copy_may(struct shard *s, uint64_t now);
+/* A unit is sent, of so many bytes of data; and has arrived. */
+void copy_sent(struct stream *st, uint32_t size_bytes, uint64_t now);
+void copy_arrived(struct stream *st, uint32_t size_bytes, uint64_t now);
+void copy_rate_update(struct shard *s, uint64_t now);
 
 /* --- commit queue (commit.c) --- */
 

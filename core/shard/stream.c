@@ -68,9 +68,13 @@ static void stream_back(struct stream *st)
 	member_soon(st->s);
 }
 
-static void unit_acked(struct stream *st, unsigned kind)
+static void unit_acked(struct stream *st, const struct parcel *p)
 {
+	unsigned kind = p->head.kind;
+
 	st->unit_out = false;
+	copy_arrived(st, le32_get(p->head.block_count) * WFS_BLOCK_SIZE,
+		env_now_us(st->s->env));
 	if (kind == REPLICATE_WIPE) {
 		st->wiping = false;
 		st->acked = st->unit_lsn;
@@ -87,7 +91,7 @@ static void parcel_acked(struct stream *st, const struct parcel *p)
 {
 	st->failing_us = 0;
 	if (!p->sh)
-		unit_acked(st, p->head.kind);
+		unit_acked(st, p);
 	else if (le64_get(p->head.lsn) > st->acked)
 		st->acked = le64_get(p->head.lsn);
 }
@@ -305,6 +309,7 @@ static int unit_send(struct stream *st)
 		return -ENOMEM;
 	p->head.record_epoch = le32_put(s->buckets[st->bucket].record_epoch);
 	st->unit_out = true;
+	copy_sent(st, copy->block_count * WFS_BLOCK_SIZE, env_now_us(s->env));
 	return parcel_go(p, copy->ops.bytes.data ? (void *)copy->ops.bytes.data : "",
 		(uint32_t)copy->ops.bytes.size_bytes, copy->block_count,
 		copy->block_count ? copy->ids : NULL);
@@ -321,6 +326,7 @@ void stream_copy(struct stream *st)
 		batch_init(&st->copy->ops);
 	}
 	st->copy->from_size = 0;
+	st->copied_bytes = 0;
 	st->copy->end = false;
 	st->stage = STREAM_COPYING;
 	st->wiping = true;
@@ -356,7 +362,8 @@ void stream_pump(struct stream *st)
 		if (rc == 0)
 			st->next++;
 	}
-	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last)
+	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last &&
+		copy_may(s, env_now_us(s->env)))
 		rc = unit_send(st);
 	if (rc < 0)
 		stream_back(st);
