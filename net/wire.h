@@ -103,7 +103,8 @@ enum wire_op {
 	/* Whole shards. */
 	OP_SHARD_STATS, /* -> wire_shard_stats */
 	OP_SESSION_END, /* all opens of head.session are gone */
-	OP_SCAN,        /* wire_scan -> keys as data, wire_scan_reply; uid 0 only */
+	OP_SCAN,        /* wire_scan -> keys as data, wire_scan_reply; uid 0 only. Of the
+			   bucket's primary, or, to a shard, of its copy there */
 	OP_MAKE_ROOT,   /* wire_make_root -> wire_ino; uid 0 only */
 	OP_REPAIRS,     /* -> wire_repairs, wire_repair records as data */
 	/* Between nodes only; refused from a ring. */
@@ -309,7 +310,8 @@ struct wire_scan { /* then the key after which to start */
 };
 struct wire_scan_reply {
 	uint8_t eof;
-	uint8_t reserved[7];
+	uint8_t reserved[3];
+	le32 shard; /* whose block ids they are */
 };
 
 struct wire_make_root {

@@ -22,6 +22,7 @@
  *   history.c   records kept for who comes back       stream.c   the primary's side
  *   backup.c    the others' side                      takeover.c roles, and repair
  *   progress.c  how far repair is, and how fast it may be
+ *   clear.c     what is left of buckets that went elsewhere
  */
 #ifndef WFS_SHARD_MEMBER_H
 #define WFS_SHARD_MEMBER_H
@@ -57,6 +58,9 @@ struct bucket_state {
 	uint32_t handover;     /* ROLE_LEAVING: to which shard */
 	bool proposed;         /* the handover */
 	bool wiped;            /* a copy is coming in */
+	uint64_t gone_us;      /* since when it is not ours in any way; 0: it is */
+	uint32_t gone_stream;  /* `stream` at that time */
+	bool cleared;          /* nothing of it is left here */
 	uint32_t stream;       /* the number of the one that may write here */
 	uint64_t grace_until_us; /* just taken: every file counts as open; 0: over */
 	bool opening;          /* ROLE_TAKING: the first record of the epoch is being made */
@@ -144,6 +148,11 @@ void member_news(struct shard *s, uint16_t bucket);
 void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch);
 void member_soon(struct shard *s);
 struct stream *stream_find(const struct bucket_state *b, uint32_t shard);
+
+/* --- clear.c --- */
+
+/* True: there is something to delete, now or later. */
+bool clear_poll(struct shard *s, uint64_t now);
 
 /* --- progress.c --- */
 

@@ -45,7 +45,7 @@ static const struct op_desc ops[OP_MAX] = {
 	[OP_REPAIRS] = {.handler = op_repairs, .whole_shard = true},
 	[OP_SHARD_STATS] = {.handler = op_shard_stats, .whole_shard = true},
 	[OP_SESSION_END] = {.handler = op_session_end, .whole_shard = true},
-	[OP_SCAN] = {.handler = op_scan, .root_only = true},
+	[OP_SCAN] = {.handler = op_scan, .root_only = true, .whole_shard = true},
 	[OP_MAKE_ROOT] = {.handler = op_make_root, .writes = true, .root_only = true},
 	[OP_ENTRY] = {.handler = op_entry, .node_only = true},
 	[OP_PREPARE] = {.handler = op_prepare, .writes = true, .node_only = true},

@@ -104,6 +104,7 @@ struct shard {
 	uint32_t history_buffer_count;
 	struct list history;     /* all shipments, oldest first */
 	int (*propose)(void *ctx, const struct proposal *p);
+	bool clearing;         /* clear.c is deleting a bucket */
 	uint64_t served_us;    /* when a program or another shard last wanted something */
 	uint64_t copy_from_us; /* no unit of a copy is sent before */
 	uint64_t copied_bytes;
@@ -145,6 +146,8 @@ struct shard {
 };
 
 bool shard_owns(void *ctx, uint16_t bucket);
+/* It is here with all records, as primary or backup. */
+bool bucket_whole(const struct shard *s, uint16_t bucket);
 void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call *c);
 
 /* --- exec (shard.c) --- */

@@ -128,6 +128,14 @@ static void epochs_put(struct shard *s, uint16_t bucket)
 		(count - first) * sizeof(*starts));
 }
 
+bool bucket_whole(const struct shard *s, uint16_t bucket)
+{
+	const struct bucket_state *b = &s->buckets[bucket];
+
+	return b->role == ROLE_PRIMARY || b->role == ROLE_LEAVING ||
+	       (b->role == ROLE_BACKUP && (b->record_epoch || s->lsn[bucket] == 0));
+}
+
 /* --- losing a bucket --- */
 
 static void streams_close(struct shard *s, uint16_t bucket)
@@ -508,6 +516,7 @@ void member_poll(struct shard *s, uint64_t now, uint64_t *next_us)
 		for (uint32_t i = 0; i < s->map->bucket_count; i++)
 			if (s->map->buckets[i].backup_count == members)
 				bucket_step(s, (uint16_t)i, &r);
+	clear_poll(s, now);
 	if (s->member_us == UINT64_MAX)
 		s->member_us = now + (r.work ? POLL_US : POLL_IDLE_US);
 	soon(next_us, now, s->member_us);

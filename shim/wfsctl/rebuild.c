@@ -16,6 +16,7 @@
 
 #define ASK_TIMEOUT_MS 2000
 #define REPAIRS_MAX    ((uint32_t)(WIRE_DATA_MAX / sizeof(struct wire_repair)))
+#define WAITING_SHOWN  10u
 #define LIMIT_MAX      1000000u
 
 enum { RE_BUCKET, RE_STATE, RE_FROM, RE_TO, RE_MEMBERS, RE_DONE, RE_TOTAL, RE_COLUMNS };
@@ -41,15 +42,49 @@ static bool bucket_settled(const struct map_bucket *b)
 	return true;
 }
 
-void repair_sum_map(struct repair_sum *sum, const struct map *map)
+static bool node_is_target(const struct map *map, uint32_t id)
 {
+	for (uint32_t i = 0; i < map->bucket_count; i++)
+		for (uint32_t k = 0; k < map->buckets[i].target_count; k++)
+			if (map->shards[map->buckets[i].targets[k]].node == id)
+				return true;
+	return false;
+}
+
+/* As keeper_decide.c plans: who is in and up has targets, who is not in has none. */
+static bool plan_due(const struct local *local)
+{
+	for (uint32_t i = 0; i < local->map->node_count; i++) {
+		const struct map_node *node = &local->map->nodes[i];
+		bool target = node_is_target(local->map, node->id);
+
+		if (node->state == MAP_NODE_IN
+				? !target && local_lease_ms(local, node->id) > 0
+				: target)
+			return true;
+	}
+	return false;
+}
+
+void repair_sum_map(struct repair_sum *sum, const struct local *local)
+{
+	const struct map *map = local->map;
+
+	if (map->copies == 1)
+		return;
 	for (uint32_t i = 0; i < map->bucket_count; i++) {
 		const struct map_bucket *b = &map->buckets[i];
 
 		sum->reduced += b->backup_count + 1 < map->copies;
-		sum->moving += map->copies > 1 && !bucket_settled(b);
+		sum->moving += !bucket_settled(b);
 		sum->short_of += b->target_count < map->copies;
 	}
+	sum->unplanned = plan_due(local);
+}
+
+bool repair_is_whole(const struct repair_sum *sum)
+{
+	return sum->moving == 0 && sum->reduced == 0 && !sum->unplanned;
 }
 
 void repair_sum_shard(struct repair_sum *sum, const struct wire_shard_stats *stats)
@@ -131,9 +166,13 @@ static void row_add(struct table *t, const struct map *map, uint32_t from,
 	table_count(t, RE_TOTAL, le64_get(r->total_bytes));
 }
 
-static void rows_ask(const struct ctl *ctl, const struct map *map, struct client *c,
+/* All rows with -o and --json; else, on a screen, those that move and the first to come. */
+static uint32_t rows_ask(const struct ctl *ctl, const struct map *map, struct client *c,
 	struct wire_repair *records, struct table *t)
 {
+	bool all = ctl_has(ctl, OPT_COLUMNS) || ctl_has(ctl, OPT_JSON);
+	uint32_t waiting = 0, left_out = 0;
+
 	for (uint32_t i = 0; i < map->shard_count; i++) {
 		struct wire_repairs reply;
 		uint32_t size = REPAIRS_MAX * (uint32_t)sizeof(*records);
@@ -142,9 +181,16 @@ static void rows_ask(const struct ctl *ctl, const struct map *map, struct client
 			!shard_ask(c, i, OP_REPAIRS, &reply, sizeof(reply), records,
 				&size))
 			continue;
-		for (uint32_t k = 0; k < size / sizeof(*records); k++)
-			row_add(t, map, i, &records[k]);
+		for (uint32_t k = 0; k < size / sizeof(*records); k++) {
+			waiting += records[k].stage == REPAIR_WAITING;
+			if (all || records[k].stage != REPAIR_WAITING ||
+				waiting <= WAITING_SHOWN)
+				row_add(t, map, i, &records[k]);
+			else
+				left_out++;
+		}
 	}
+	return left_out;
 }
 
 /* --- the command -------------------------------------------------------------------- */
@@ -154,7 +200,7 @@ static void sum_print(
 {
 	double left_s = repair_seconds_left(sum);
 
-	if (sum->moving == 0 && sum->reduced == 0) {
+	if (repair_is_whole(sum)) {
 		printf("all %u buckets have %u copies where they should be\n",
 			map->bucket_count, map->copies);
 		return;
@@ -181,7 +227,7 @@ static void sum_json(const struct map *map, const struct repair_sum *sum,
 	double left_s = repair_seconds_left(sum);
 
 	json_open(&j, NULL, '{');
-	json_bool(&j, "whole", sum->moving == 0 && sum->reduced == 0);
+	json_bool(&j, "whole", repair_is_whole(sum));
 	json_count(&j, "copies", map->copies);
 	json_count(&j, "limit_mib_s", map->rebuild_mib_s);
 	json_count(&j, "buckets_reduced", sum->reduced);
@@ -206,16 +252,17 @@ static int list(const struct ctl *ctl, struct local *local)
 	struct repair_sum sum = {0};
 	struct client *c = NULL;
 	struct table *t;
+	uint32_t left_out = 0;
 	int rc = EXIT_OK;
 
 	if (!records)
 		return ctl_fail("out of memory");
-	repair_sum_map(&sum, local->map);
+	repair_sum_map(&sum, local);
 	t = table_new(columns, RE_COLUMNS);
 	rc = local_attach(ctl, local, NULL, &c, NULL);
 	if (rc == EXIT_OK) {
 		sums_ask(ctl, local->map, c, &sum);
-		rows_ask(ctl, local->map, c, records, t);
+		left_out = rows_ask(ctl, local->map, c, records, t);
 		client_detach(c);
 	}
 	if (rc == EXIT_OK && ctl_has(ctl, OPT_JSON) && !ctl_has(ctl, OPT_COLUMNS)) {
@@ -225,6 +272,8 @@ static int list(const struct ctl *ctl, struct local *local)
 			sum_print(ctl, local->map, &sum);
 		if (sum.copying + sum.waiting || ctl_has(ctl, OPT_COLUMNS))
 			rc = table_print(ctl, t);
+		if (left_out)
+			printf("and %u more: see --json\n", left_out);
 	}
 	table_free(t);
 	free(records);
@@ -290,13 +339,13 @@ static int wait_whole(const struct ctl *ctl, struct local *local)
 		struct repair_sum sum = {0};
 		int rc;
 
-		repair_sum_map(&sum, local->map);
-		if (sum.moving == 0 && sum.reduced == 0)
+		repair_sum_map(&sum, local);
+		if (repair_is_whole(&sum))
 			break;
 		wait_progress(ctl, local, &sum);
-		if (sum.moving == 0 || now_ms() > end_ms) {
+		if ((sum.moving == 0 && !sum.unplanned) || now_ms() > end_ms) {
 			progress_end(ctl);
-			return sum.moving == 0
+			return sum.moving == 0 && !sum.unplanned
 				       ? ctl_fail("%u buckets cannot have %u copies: bring "
 						  "nodes back, or add some",
 						 sum.reduced, local->map->copies)

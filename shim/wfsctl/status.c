@@ -198,7 +198,7 @@ static int status_gather(struct status *st)
 	bool any = false;
 	int rc = EXIT_OK;
 
-	repair_sum_map(&st->repair, st->local.map);
+	repair_sum_map(&st->repair, &st->local);
 	st->nodes = calloc(st->local.map->node_count, sizeof(*st->nodes));
 	if (!st->nodes)
 		return ctl_fail("out of memory");
