@@ -112,6 +112,8 @@ void history_add(struct shard *s, uint16_t bucket, uint32_t epoch, uint64_t lsn,
 struct shipment *history_find(struct shard *s, uint16_t bucket, uint64_t lsn);
 bool history_reaches(struct shard *s, uint16_t bucket, uint64_t lsn);
 void history_forget(struct shard *s, uint16_t bucket);
+/* The same, up to lsn. */
+void history_cut(struct shard *s, uint16_t bucket, uint64_t lsn);
 void history_take(struct shard *s, struct shard_history *h);
 void history_free_all(struct shard *s);
 void shipment_release(struct shard *s, struct shipment *sh);

@@ -174,6 +174,15 @@ static void parcel_post(struct parcel *p)
 
 /* --- blocks --- */
 
+/* The blocks of a record are freed since, or damaged: it cannot be told any more, nor can
+ * those before it. Who needs it has to have a copy. */
+static void record_gone(struct parcel *p)
+{
+	history_cut(p->st->s, p->st->bucket, p->sh->lsn);
+	if (le32_get(p->head.stream) == p->st->number)
+		p->st->failed = true;
+}
+
 static void parcel_read(struct store_read *r, int status)
 {
 	struct parcel *p = r->ctx;
@@ -182,6 +191,8 @@ static void parcel_read(struct store_read *r, int status)
 		p->error = status;
 	if (--p->pending > 0)
 		return;
+	if (p->error && p->sh && !p->st->closed)
+		record_gone(p);
 	if (p->error || p->st->closed)
 		parcel_ended(p, p->error ? p->error : -ECANCELED);
 	else
@@ -351,7 +362,7 @@ void stream_pump(struct stream *st)
 	if (st->unit_out)
 		last = st->unit_lsn;
 	while (rc == 0 && st->next <= last && st->in_flight < STREAM_WINDOW) {
-		struct shipment *sh = history_find(s, st->bucket, st->next);
+		struct shipment *sh = history_find(s, st->bucket, st->next++);
 
 		if (!sh) {
 			st->failed = true;
@@ -359,8 +370,8 @@ void stream_pump(struct stream *st)
 			return;
 		}
 		rc = record_send(st, sh);
-		if (rc == 0)
-			st->next++;
+		if (st->failed || env_now_us(s->env) < st->retry_us)
+			return; /* it has ended already, and badly */
 	}
 	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last &&
 		copy_may(s, env_now_us(s->env)))
