@@ -383,15 +383,35 @@ static int remove_edit(const struct ctl *ctl, struct map *map, void *ctx)
 	return EXIT_OK;
 }
 
-static int remove_check(const struct ctl *ctl, const struct local *local, uint32_t id)
+/* One that was killed holds its lease for a moment. */
+static int lease_wait(const struct ctl *ctl, struct local *local, uint32_t id)
+{
+	uint64_t end_ms = now_ms() + 2ull * local->map->lease_ms;
+	int rc = EXIT_OK;
+
+	while (rc == EXIT_OK && !node_pid(ctl, id) && local_lease_ms(local, id) > 0 &&
+		now_ms() < end_ms) {
+		progress_show(ctl, "waiting until its lease has run out", -1);
+		change_pause();
+		rc = local_reload(local);
+	}
+	progress_end(ctl);
+	return rc;
+}
+
+static int remove_check(const struct ctl *ctl, struct local *local, uint32_t id)
 {
 	struct holdings h = node_holdings(local->map, id);
-	bool alive = node_pid(ctl, id) || local_lease_ms(local, id) > 0;
 	char question[96];
+	int rc;
 
 	if (h.members == 0)
 		return EXIT_OK;
-	if (alive)
+	rc = lease_wait(ctl, local, id);
+	if (rc)
+		return rc;
+	h = node_holdings(local->map, id);
+	if (node_pid(ctl, id) || local_lease_ms(local, id) > 0)
 		return ctl_fail("node %u holds %u buckets: empty it first with wfsctl node "
 				"drain %u, or stop it if it is lost",
 			id, h.members, id);
