@@ -38,8 +38,8 @@ whole
 load_end
 expect 0 ctl status
 says "3 of 3 nodes up"
-expect 1 ctl node start 2
-says "node add"
+expect 2 ctl node start 2
+says removed
 expect 0 ctl cluster stop
 expect 0 ctl cluster start
 load_verify
