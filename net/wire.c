@@ -311,6 +311,7 @@ static const struct op_rule op_rules[OP_MAX] = {
 	[OP_APPEND] = {"append", FIXED(wire_io, io_ok),
 		FIXED(wire_io_reply, io_reply_ok)},
 	[OP_REOPEN] = {"reopen", FIXED(wire_reopen, reopen_ok), NOTHING},
+	[OP_REPAIRS] = {"repairs", NOTHING, FIXED(wire_repairs, NULL)},
 	[OP_SHARD_STATS] = {"shard-stats", NOTHING, FIXED(wire_shard_stats, NULL)},
 	[OP_SESSION_END] = {"session-end", NOTHING, NOTHING},
 	[OP_SCAN] = {"scan", {sizeof(struct wire_scan), TAIL_KEY, false, scan_ok},

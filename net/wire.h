@@ -103,8 +103,10 @@ enum wire_op {
 	/* Whole shards. */
 	OP_SHARD_STATS, /* -> wire_shard_stats */
 	OP_SESSION_END, /* all opens of head.session are gone */
-	OP_SCAN,        /* wire_scan -> keys as data, wire_scan_reply; uid 0 only */
+	OP_SCAN,        /* wire_scan -> keys as data, wire_scan_reply; uid 0 only. Of the
+			   bucket's primary, or, to a shard, of its copy there */
 	OP_MAKE_ROOT,   /* wire_make_root -> wire_ino; uid 0 only */
+	OP_REPAIRS,     /* -> wire_repairs, wire_repair records as data */
 	/* Between nodes only; refused from a ring. */
 	OP_NODE_FIRST = 64,
 	OP_ENTRY = OP_NODE_FIRST, /* wire_ino + name -> wire_entry_reply */
@@ -310,7 +312,8 @@ struct wire_scan { /* then the key after which to start */
 };
 struct wire_scan_reply {
 	uint8_t eof;
-	uint8_t reserved[7];
+	uint8_t reserved[3];
+	le32 shard; /* whose block ids they are */
 };
 
 struct wire_make_root {
@@ -409,6 +412,32 @@ struct wire_shard_stats {
 	le32 sessions;
 	le32 parked; /* requests waiting for a transaction */
 	le64 oldest_parked_us;
+	/* Repair, of the buckets that this shard leads. */
+	le32 copying; /* buckets being copied now, once for each shard they go to */
+	le32 waiting; /* those that have still to be */
+	le64 copied_bytes; /* data sent in copies, since start */
+	le64 copy_rate;    /* the same in the last second */
+	le64 copy_done_bytes; /* of copy_total_bytes */
+	le64 copy_total_bytes; /* in the buckets that are copied, or wait */
+};
+
+enum wire_repair_stage {
+	REPAIR_WAITING,
+	REPAIR_COPYING,
+	REPAIR_CATCHING_UP, /* gets the last records */
+};
+struct wire_repair { /* a bucket that a shard should have and has not yet */
+	le16 bucket;
+	uint8_t stage; /* enum wire_repair_stage */
+	uint8_t reserved;
+	le32 to; /* shard */
+	le64 done_bytes;
+	le64 total_bytes; /* of data */
+};
+_Static_assert(sizeof(struct wire_repair) == 24, "wire repair");
+struct wire_repairs {
+	le32 count; /* that there are: more than the data holds, if it was too small */
+	le32 reserved;
 };
 
 /*

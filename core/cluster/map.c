@@ -61,6 +61,7 @@ struct map *map_copy(const struct map *map, uint32_t more_nodes, uint32_t more_s
 	copy->copies = map->copies;
 	copy->lease_ms = map->lease_ms;
 	copy->rebuild_after_s = map->rebuild_after_s;
+	copy->rebuild_mib_s = map->rebuild_mib_s;
 	memcpy(copy->uuid, map->uuid, sizeof(copy->uuid));
 	memcpy(copy->name, map->name, sizeof(copy->name));
 	memcpy(copy->provider, map->provider, sizeof(copy->provider));

@@ -70,6 +70,7 @@ struct map {
 	uint32_t copies; /* of every bucket: 1 to MAP_COPIES_MAX */
 	uint32_t lease_ms;
 	uint32_t rebuild_after_s; /* a node dead this long is planned out */
+	uint32_t rebuild_mib_s;   /* copied by each shard at most; 0: see progress.c */
 	uint32_t node_count;
 	uint32_t shard_count;
 	uint32_t bucket_count; /* power of two */

@@ -3,7 +3,7 @@
  *
  *   {"wfs_map": 2, "epoch": 7, "uuid": "8-4-4-4-12 hex", "name": "...",
  *    "provider": "net", "timeout_ms": 10000, "copies": 2, "lease_ms": 5000,
- *    "rebuild_after_s": 60,
+ *    "rebuild_after_s": 60, "rebuild_mib_s": 100 (may be absent: 0),
  *    "nodes": [{"id": 1, "host": "10.0.0.1", "socket": "/run/wfs/wfsd.sock",
  *      "domain": "rack1", "state": "in" | "draining" | "lost"}, ...],
  *    "shards": [{"node": 1, "index": 0, "port": 7000, "device": "uuid or 0s",
@@ -34,6 +34,7 @@
 #define LEASE_MS_MIN        100u
 #define LEASE_MS_MAX        600000u
 #define REBUILD_AFTER_S_MAX 31536000u
+#define REBUILD_MIB_S_MAX   1000000u
 
 struct parse {
 	char *reason;
@@ -216,6 +217,11 @@ char *map_to_json(const struct map *map)
 		filesystems_json(map));
 	if (!root)
 		return NULL;
+	if (map->rebuild_mib_s && json_object_set_new(root, "rebuild_mib_s",
+				       json_integer(map->rebuild_mib_s)) < 0) {
+		json_decref(root);
+		return NULL;
+	}
 	text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
 	return text;
@@ -477,6 +483,9 @@ static int parse_head(struct parse *p, const json_t *root, struct map *map)
 		if (rc == 0)
 			rc = get_u32(p, root, "rebuild_after_s", REBUILD_AFTER_S_MAX,
 				&map->rebuild_after_s);
+		if (rc == 0 && json_object_get(root, "rebuild_mib_s"))
+			rc = get_u32(p, root, "rebuild_mib_s", REBUILD_MIB_S_MAX,
+				&map->rebuild_mib_s);
 		if (rc)
 			return rc;
 	}

@@ -129,6 +129,19 @@ void history_forget(struct shard *s, uint16_t bucket)
 		shipment_drop(s, list_first(history, struct shipment, link));
 }
 
+void history_cut(struct shard *s, uint16_t bucket, uint64_t lsn)
+{
+	struct list *history = &s->buckets[bucket].history;
+
+	while (!list_empty(history)) {
+		struct shipment *sh = list_first(history, struct shipment, link);
+
+		if (sh->lsn > lsn)
+			return;
+		shipment_drop(s, sh);
+	}
+}
+
 static uint64_t history_last(const struct bucket_state *b)
 {
 	return list_empty(&b->history)

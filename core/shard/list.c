@@ -217,6 +217,7 @@ int op_shard_stats(struct exec *x, struct meta_call *c)
 		.sessions = le32_put(s->process.sessions),
 	};
 	parked_count(s, out);
+	progress_put(s, out);
 	x->req->reply_size = sizeof(*out);
 	return 0;
 }
@@ -237,6 +238,10 @@ int op_scan(struct exec *x, struct meta_call *c)
 	int rc;
 
 	(void)c;
+	if (le16_get(ws->bucket) >= x->s->map->bucket_count)
+		return -EINVAL;
+	if (!bucket_whole(x->s, le16_get(ws->bucket)))
+		return -EREMCHG;
 	buf_init(&keys);
 	/* One entry may pass the limit: a value is at most a symlink or an xattr. */
 	rc = x->req->reply_data_max < 2 * WFS_XATTR_SIZE_MAX ? -EINVAL : 0;
@@ -249,7 +254,8 @@ int op_scan(struct exec *x, struct meta_call *c)
 	buf_release(&keys);
 	if (rc < 0)
 		return rc;
-	*reply = (struct wire_scan_reply){.eof = eof};
+	*reply = (struct wire_scan_reply){
+		.eof = eof, .shard = le32_put(x->s->number)};
 	x->req->reply_size = sizeof(*reply);
 	return 0;
 }

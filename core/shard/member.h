@@ -21,6 +21,8 @@
  *
  *   history.c   records kept for who comes back       stream.c   the primary's side
  *   backup.c    the others' side                      takeover.c roles, and repair
+ *   progress.c  how far repair is, and how fast it may be
+ *   clear.c     what is left of buckets that went elsewhere
  */
 #ifndef WFS_SHARD_MEMBER_H
 #define WFS_SHARD_MEMBER_H
@@ -56,6 +58,9 @@ struct bucket_state {
 	uint32_t handover;     /* ROLE_LEAVING: to which shard */
 	bool proposed;         /* the handover */
 	bool wiped;            /* a copy is coming in */
+	uint64_t gone_us;      /* since when it is not ours in any way; 0: it is */
+	uint32_t gone_stream;  /* `stream` at that time */
+	bool cleared;          /* nothing of it is left here */
 	uint32_t stream;       /* the number of the one that may write here */
 	uint64_t grace_until_us; /* just taken: every file counts as open; 0: over */
 	bool opening;          /* ROLE_TAKING: the first record of the epoch is being made */
@@ -94,6 +99,8 @@ struct stream {
 	uint64_t failing_us; /* since when; 0: it is well */
 	uint64_t propose_us; /* not again before */
 	struct meta_copy *copy;
+	uint64_t unit_us;      /* when the unit was sent */
+	uint64_t copied_bytes; /* of data, in units that have arrived */
 };
 
 /* --- history.c --- */
@@ -105,6 +112,8 @@ void history_add(struct shard *s, uint16_t bucket, uint32_t epoch, uint64_t lsn,
 struct shipment *history_find(struct shard *s, uint16_t bucket, uint64_t lsn);
 bool history_reaches(struct shard *s, uint16_t bucket, uint64_t lsn);
 void history_forget(struct shard *s, uint16_t bucket);
+/* The same, up to lsn. */
+void history_cut(struct shard *s, uint16_t bucket, uint64_t lsn);
 void history_take(struct shard *s, struct shard_history *h);
 void history_free_all(struct shard *s);
 void shipment_release(struct shard *s, struct shipment *sh);
@@ -141,6 +150,20 @@ void member_news(struct shard *s, uint16_t bucket);
 void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch);
 void member_soon(struct shard *s);
 struct stream *stream_find(const struct bucket_state *b, uint32_t shard);
+
+/* --- clear.c --- */
+
+/* True: there is something to delete, now or later. */
+bool clear_poll(struct shard *s, uint64_t now);
+
+/* --- progress.c --- */
+
+/* Whether a unit of a copy may be sent now. When not, member_poll comes when it may. */
+bool copy_may(struct shard *s, uint64_t now);
+/* A unit is sent, of so many bytes of data; and has arrived. */
+void copy_sent(struct stream *st, uint32_t size_bytes, uint64_t now);
+void copy_arrived(struct stream *st, uint32_t size_bytes, uint64_t now);
+void copy_rate_update(struct shard *s, uint64_t now);
 
 /* --- commit queue (commit.c) --- */
 

@@ -43,9 +43,10 @@ static const struct op_desc ops[OP_MAX] = {
 	[OP_EXTEND] = {.handler = op_extend, .writes = true},
 	[OP_APPEND] = {.handler = op_append, .writes = true, .remember = true},
 	[OP_REOPEN] = {.handler = op_reopen},
+	[OP_REPAIRS] = {.handler = op_repairs, .whole_shard = true},
 	[OP_SHARD_STATS] = {.handler = op_shard_stats, .whole_shard = true},
 	[OP_SESSION_END] = {.handler = op_session_end, .whole_shard = true},
-	[OP_SCAN] = {.handler = op_scan, .root_only = true},
+	[OP_SCAN] = {.handler = op_scan, .root_only = true, .whole_shard = true},
 	[OP_MAKE_ROOT] = {.handler = op_make_root, .writes = true, .root_only = true},
 	[OP_ENTRY] = {.handler = op_entry, .node_only = true},
 	[OP_PREPARE] = {.handler = op_prepare, .writes = true, .node_only = true},
@@ -403,6 +404,8 @@ void shard_handle(struct shard *s, struct request *req)
 		req->done(req, -ENOMEM);
 		return;
 	}
+	if (!op->member && !op->whole_shard)
+		s->served_us = env_now_us(s->env);
 	x->op = op;
 	exec_start(x);
 	if (s->store)

@@ -105,6 +105,13 @@ struct shard {
 	uint32_t history_buffer_count;
 	struct list history;     /* all shipments, oldest first */
 	int (*propose)(void *ctx, const struct proposal *p);
+	bool clearing;         /* clear.c is deleting a bucket */
+	uint64_t served_us;    /* when a program or another shard last wanted something */
+	uint64_t copy_from_us; /* no unit of a copy is sent before */
+	uint64_t copied_bytes;
+	uint64_t copy_rate;    /* bytes a second, as of rate_us */
+	uint64_t rate_us;
+	uint64_t rate_bytes;   /* copied_bytes at that time */
 
 	struct replies *replies; /* per bucket */
 	struct buf reply_scratch;
@@ -140,6 +147,8 @@ struct shard {
 };
 
 bool shard_owns(void *ctx, uint16_t bucket);
+/* It is here with all records, as primary or backup. */
+bool bucket_whole(const struct shard *s, uint16_t bucket);
 void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call *c);
 
 /* --- exec (shard.c) --- */
@@ -192,6 +201,7 @@ int op_close(struct exec *x, struct meta_call *c);
 int op_extend(struct exec *x, struct meta_call *c);
 int op_append(struct exec *x, struct meta_call *c);
 int op_shard_stats(struct exec *x, struct meta_call *c);
+int op_repairs(struct exec *x, struct meta_call *c);
 int op_session_end(struct exec *x, struct meta_call *c);
 int op_scan(struct exec *x, struct meta_call *c);
 int op_make_root(struct exec *x, struct meta_call *c);
@@ -213,6 +223,11 @@ int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 const char *path_of(const struct exec *x, size_t fixed_size, size_t *size_out);
 const char *extra_of(const struct exec *x, size_t fixed_size, size_t *size_out);
 void path_reply(struct exec *x, const struct attr *attr, unsigned flags);
+
+/* --- repair, as it is told (progress.c) --- */
+
+struct wire_shard_stats;
+void progress_put(struct shard *s, struct wire_shard_stats *out);
 
 /* --- file data (data.c) --- */
 

@@ -68,9 +68,13 @@ static void stream_back(struct stream *st)
 	member_soon(st->s);
 }
 
-static void unit_acked(struct stream *st, unsigned kind)
+static void unit_acked(struct stream *st, const struct parcel *p)
 {
+	unsigned kind = p->head.kind;
+
 	st->unit_out = false;
+	copy_arrived(st, le32_get(p->head.block_count) * WFS_BLOCK_SIZE,
+		env_now_us(st->s->env));
 	if (kind == REPLICATE_WIPE) {
 		st->wiping = false;
 		st->acked = st->unit_lsn;
@@ -87,7 +91,7 @@ static void parcel_acked(struct stream *st, const struct parcel *p)
 {
 	st->failing_us = 0;
 	if (!p->sh)
-		unit_acked(st, p->head.kind);
+		unit_acked(st, p);
 	else if (le64_get(p->head.lsn) > st->acked)
 		st->acked = le64_get(p->head.lsn);
 }
@@ -170,6 +174,15 @@ static void parcel_post(struct parcel *p)
 
 /* --- blocks --- */
 
+/* The blocks of a record are freed since, or damaged: it cannot be told any more, nor can
+ * those before it. Who needs it has to have a copy. */
+static void record_gone(struct parcel *p)
+{
+	history_cut(p->st->s, p->st->bucket, p->sh->lsn);
+	if (le32_get(p->head.stream) == p->st->number)
+		p->st->failed = true;
+}
+
 static void parcel_read(struct store_read *r, int status)
 {
 	struct parcel *p = r->ctx;
@@ -178,6 +191,8 @@ static void parcel_read(struct store_read *r, int status)
 		p->error = status;
 	if (--p->pending > 0)
 		return;
+	if (p->error && p->sh && !p->st->closed)
+		record_gone(p);
 	if (p->error || p->st->closed)
 		parcel_ended(p, p->error ? p->error : -ECANCELED);
 	else
@@ -305,6 +320,7 @@ static int unit_send(struct stream *st)
 		return -ENOMEM;
 	p->head.record_epoch = le32_put(s->buckets[st->bucket].record_epoch);
 	st->unit_out = true;
+	copy_sent(st, copy->block_count * WFS_BLOCK_SIZE, env_now_us(s->env));
 	return parcel_go(p, copy->ops.bytes.data ? (void *)copy->ops.bytes.data : "",
 		(uint32_t)copy->ops.bytes.size_bytes, copy->block_count,
 		copy->block_count ? copy->ids : NULL);
@@ -321,6 +337,7 @@ void stream_copy(struct stream *st)
 		batch_init(&st->copy->ops);
 	}
 	st->copy->from_size = 0;
+	st->copied_bytes = 0;
 	st->copy->end = false;
 	st->stage = STREAM_COPYING;
 	st->wiping = true;
@@ -345,7 +362,7 @@ void stream_pump(struct stream *st)
 	if (st->unit_out)
 		last = st->unit_lsn;
 	while (rc == 0 && st->next <= last && st->in_flight < STREAM_WINDOW) {
-		struct shipment *sh = history_find(s, st->bucket, st->next);
+		struct shipment *sh = history_find(s, st->bucket, st->next++);
 
 		if (!sh) {
 			st->failed = true;
@@ -353,10 +370,11 @@ void stream_pump(struct stream *st)
 			return;
 		}
 		rc = record_send(st, sh);
-		if (rc == 0)
-			st->next++;
+		if (st->failed || env_now_us(s->env) < st->retry_us)
+			return; /* it has ended already, and badly */
 	}
-	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last)
+	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last &&
+		copy_may(s, env_now_us(s->env)))
 		rc = unit_send(st);
 	if (rc < 0)
 		stream_back(st);

@@ -128,6 +128,14 @@ static void epochs_put(struct shard *s, uint16_t bucket)
 		(count - first) * sizeof(*starts));
 }
 
+bool bucket_whole(const struct shard *s, uint16_t bucket)
+{
+	const struct bucket_state *b = &s->buckets[bucket];
+
+	return b->role == ROLE_PRIMARY || b->role == ROLE_LEAVING ||
+	       (b->role == ROLE_BACKUP && (b->record_epoch || s->lsn[bucket] == 0));
+}
+
 /* --- losing a bucket --- */
 
 static void streams_close(struct shard *s, uint16_t bucket)
@@ -327,6 +335,30 @@ static void learners_open(struct shard *s, uint16_t bucket, struct repair *r)
 	}
 }
 
+/*
+ * A target is ready and there is no room for it among the backups: one that is no target
+ * makes room. Copies are as many as before.
+ */
+static void room_make(struct shard *s, uint16_t bucket, struct repair *r)
+{
+	const struct map_bucket *mb = &s->map->buckets[bucket];
+	struct bucket_state *b = &s->buckets[bucket];
+	bool ready = false;
+
+	if (mb->backup_count < s->map->copies)
+		return;
+	for (uint32_t i = 0; i < b->stream_count; i++)
+		ready |= !b->streams[i]->backup && stream_even(b->streams[i]);
+	for (uint32_t i = 0; ready && i < b->stream_count; i++) {
+		struct stream *st = b->streams[i];
+
+		if (!st->backup || bucket_targets(mb, st->shard))
+			continue;
+		stream_propose(st, PROPOSE_EVICT, r->now);
+		return;
+	}
+}
+
 /* All targets are members and even: who else is there may go. */
 static void extras_leave(struct shard *s, uint16_t bucket, struct repair *r)
 {
@@ -338,8 +370,10 @@ static void extras_leave(struct shard *s, uint16_t bucket, struct repair *r)
 	for (uint32_t i = 0; i < mb->target_count; i++) {
 		struct stream *st = stream_find(b, mb->targets[i]);
 
-		if (mb->targets[i] != s->number && !(st && st->backup && stream_even(st)))
+		if (mb->targets[i] != s->number && !(st && st->backup && stream_even(st))) {
+			room_make(s, bucket, r);
 			return;
+		}
 	}
 	for (uint32_t i = 0; i < b->stream_count; i++) {
 		struct stream *st = b->streams[i];
@@ -379,7 +413,7 @@ static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 		stream_check(st, r);
 		if (st->stage != STREAM_LIVE || st->failing_us || st->failed || !st->backup)
 			r->work = true;
-		if (!st->backup && stream_even(st) && mb->backup_count < MAP_COPIES_MAX)
+		if (!st->backup && stream_even(st) && mb->backup_count < s->map->copies)
 			stream_propose(st, PROPOSE_ADMIT, r->now);
 	}
 	learners_open(s, bucket, r);
@@ -462,6 +496,7 @@ void member_poll(struct shard *s, uint64_t now, uint64_t *next_us)
 
 	if (s->alone)
 		return;
+	copy_rate_update(s, now);
 	if (now < s->member_us) {
 		soon(next_us, now, s->member_us);
 		return;
@@ -481,6 +516,7 @@ void member_poll(struct shard *s, uint64_t now, uint64_t *next_us)
 		for (uint32_t i = 0; i < s->map->bucket_count; i++)
 			if (s->map->buckets[i].backup_count == members)
 				bucket_step(s, (uint16_t)i, &r);
+	clear_poll(s, now);
 	if (s->member_us == UINT64_MAX)
 		s->member_us = now + (r.work ? POLL_US : POLL_IDLE_US);
 	soon(next_us, now, s->member_us);

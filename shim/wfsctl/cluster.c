@@ -13,9 +13,9 @@
 #include "shim/wfsctl/tree.h"
 
 /* The nodes by the map, or by their directories where the map is in etcd, which may run
- * only while they do. An exit code. */
-static int ids_find(const struct ctl *ctl, uint32_t *ids, unsigned *count_out, char *name,
-	size_t size)
+ * only while they do. lost: the removed ones, too. An exit code. */
+static int ids_find(const struct ctl *ctl, bool lost, uint32_t *ids, unsigned *count_out,
+	char *name, size_t size)
 {
 	struct place place;
 	struct local local;
@@ -30,9 +30,10 @@ static int ids_find(const struct ctl *ctl, uint32_t *ids, unsigned *count_out, c
 		rc = local_open(ctl, &local);
 	if (rc)
 		return rc;
+	*count_out = 0;
 	for (uint32_t i = 0; i < local.map->node_count; i++)
-		ids[i] = local.map->nodes[i].id;
-	*count_out = local.map->node_count;
+		if (lost || local.map->nodes[i].state != MAP_NODE_LOST)
+			ids[(*count_out)++] = local.map->nodes[i].id;
 	snprintf(name, size, "%s", local.map->name);
 	local_close(&local);
 	return EXIT_OK;
@@ -43,7 +44,7 @@ static int cluster_each(struct ctl *ctl, bool start)
 	uint32_t ids[MAP_NODES_MAX];
 	char name[64];
 	unsigned count;
-	int rc = ids_find(ctl, ids, &count, name, sizeof(name));
+	int rc = ids_find(ctl, !start, ids, &count, name, sizeof(name));
 
 	if (rc)
 		return rc;
@@ -90,7 +91,7 @@ int cmd_cluster_destroy(struct ctl *ctl, int argc, char **argv)
 	uint32_t ids[MAP_NODES_MAX];
 	char name[64];
 	unsigned count;
-	int rc = ids_find(ctl, ids, &count, name, sizeof(name));
+	int rc = ids_find(ctl, true, ids, &count, name, sizeof(name));
 
 	(void)argc;
 	(void)argv;
@@ -203,14 +204,16 @@ static int node_one(struct ctl *ctl, const char *text, bool start)
 	char name[64], *end;
 	unsigned long id = strtoul(text, &end, 10);
 	unsigned count = 0, at;
-	int rc = ids_find(ctl, ids, &count, name, sizeof(name));
+	int rc = ids_find(ctl, !start, ids, &count, name, sizeof(name));
 
 	if (rc)
 		return rc;
 	for (at = 0; at < count && ids[at] != id; at++)
 		;
 	if (*text < '0' || *text > '9' || *end || at == count)
-		return ctl_usage("%s: no such node: see wfsctl node list", text);
+		return ctl_usage(
+			"%s: no such node, or it was removed: see wfsctl node list",
+			text);
 	return start ? nodes_start(ctl, &ids[at], 1)
 		     : nodes_stop(ctl, &ids[at], 1, false);
 }

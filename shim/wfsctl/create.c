@@ -24,8 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/io/device.h"
 #include "shim/wfsctl/local.h"
+#include "shim/wfsctl/make.h"
 #include "shim/wfsctl/place.h"
 #include "shim/wfsctl/table.h"
 #include "shim/wfsctl/tree.h"
@@ -51,12 +51,12 @@ struct plan {
 	uint64_t lease_s;
 	uint64_t size_bytes;
 	uint64_t memory_bytes; /* 0: wfsd's default */
+	uint64_t rebuild_after_s;
 	unsigned member_count; /* of etcd, that the nodes will run */
 	unsigned member_port;
 	struct etcd_member members[PLACE_MEMBERS_MAX];
 	struct place place;
 	bool saved; /* the map */
-	char progress[64];
 };
 
 static bool name_ok(const char *name)
@@ -68,7 +68,7 @@ static bool name_ok(const char *name)
 	       name[0] != '-';
 }
 
-static bool port_free(unsigned port)
+bool port_free(unsigned port)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET,
 		.sin_port = htons((uint16_t)port),
@@ -130,7 +130,9 @@ static int plan_numbers(struct plan *plan)
 		!ctl_number(ctl, OPT_TIMEOUT, 1, 3600,
 			plan->copies > 1 ? TIMEOUT_COPIES_S : TIMEOUT_S, &plan->timeout_s) ||
 		!ctl_number(ctl, OPT_LEASE, 1, 600, MAP_LEASE_MS_DEFAULT / 1000,
-			&plan->lease_s))
+			&plan->lease_s) ||
+		!ctl_number(ctl, OPT_REBUILD_AFTER, 0, 31536000,
+			MAP_REBUILD_AFTER_S_DEFAULT, &plan->rebuild_after_s))
 		return EXIT_USAGE;
 	if (plan->copies > plan->nodes)
 		return ctl_usage(
@@ -302,6 +304,7 @@ static struct map *plan_map(const struct plan *plan)
 	map->timeout_ms = (uint32_t)plan->timeout_s * 1000;
 	map->copies = (uint32_t)plan->copies;
 	map->lease_ms = (uint32_t)plan->lease_s * 1000;
+	map->rebuild_after_s = (uint32_t)plan->rebuild_after_s;
 	if (getrandom(map->uuid, sizeof(map->uuid), 0) != sizeof(map->uuid)) {
 		map_free(map);
 		return NULL;
@@ -388,141 +391,45 @@ static int map_make(struct plan *plan)
 	return rc;
 }
 
-static const char *shard_device(const struct plan *plan, unsigned node, unsigned shard)
+static struct node_make plan_node(const struct plan *plan, unsigned node)
 {
-	char name[32];
+	struct ctl *ctl = plan->ctl;
 
-	if (plan->ctl->device_count)
-		return plan->ctl->devices[node * plan->shards_per_node + shard];
-	snprintf(name, sizeof(name), shard ? "device%u" : "device", shard);
-	return node_path(plan->ctl, node, name);
+	return (struct node_make){
+		.ctl = ctl,
+		.id = node,
+		.shards = (unsigned)plan->shards_per_node,
+		.devices = ctl->device_count ? &ctl->devices[node * plan->shards_per_node]
+					     : NULL,
+		.size_bytes = plan->size_bytes,
+		.memory_bytes = plan->memory_bytes,
+	};
 }
 
-static void device_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
+static int plan_conf(const struct plan *plan, unsigned node)
 {
-	struct plan *plan = ctx;
+	struct node_make make = plan_node(plan, node);
+	struct place_member member;
 
-	progress_show(plan->ctl, plan->progress, (int)(done_bytes * 100 / total_bytes));
-}
-
-static int devices_make(struct plan *plan, unsigned node)
-{
-	for (unsigned s = 0; s < plan->shards_per_node; s++) {
-		const char *path = shard_device(plan, node, s);
-		int rc;
-
-		if (plan->ctl->device_count)
-			continue;
-		snprintf(plan->progress, sizeof(plan->progress),
-			"writing device of node %u", node);
-		rc = device_file_create(path, plan->size_bytes, device_progress, plan);
-		progress_end(plan->ctl);
-		if (rc == -EINVAL)
-			return ctl_fail("%s: this file system has no O_DIRECT: choose a "
-					"directory on ext4 or xfs",
-				path);
-		if (rc)
-			return ctl_fail(
-				"%s: %s: free some space or choose another directory",
-				path, strerror(-rc));
+	make.place = &plan->place;
+	if (node < plan->member_count) {
+		place_member(
+			plan->ctl, plan->member_port, plan->member_count, node, &member);
+		make.member = &member;
 	}
-	return EXIT_OK;
-}
-
-static void conf_map(const struct plan *plan, unsigned node, FILE *file)
-{
-	const struct place *p = &plan->place;
-	const char *const keys[][2] = {{"ca", p->ca}, {"cert", p->cert}, {"key", p->key},
-		{"user", p->user}, {"password_file", p->password_file}};
-	bool any = false;
-	struct place_member m;
-
-	for (unsigned i = 0; i < 5; i++) {
-		if (!keys[i][1][0])
-			continue;
-		fprintf(file, "%s%s = %s\n", any ? "" : "\n[map]\n", keys[i][0],
-			keys[i][1]);
-		any = true;
-	}
-	if (node >= plan->member_count)
-		return;
-	place_member(plan->ctl, plan->member_port, plan->member_count, node, &m);
-	fprintf(file,
-		"\n[etcd]\nname = %s\ndata = %s\nclient_url = %s\npeer_url = %s\n"
-		"cluster = %s\npidfile = %s\nlog = %s\n",
-		m.name, m.data, m.client_url, m.peer_url, m.cluster, m.pidfile, m.log);
-}
-
-static int conf_make(const struct plan *plan, unsigned node)
-{
-	const struct ctl *ctl = plan->ctl;
-	const char *path = node_path(ctl, node, "wfsd.conf");
-	FILE *file = fopen(path, "wxe");
-
-	if (!file)
-		return ctl_fail("%s: %s: check its owner", path, strerror(errno));
-	fprintf(file, "[node]\nid = %u\nmap = %s\npidfile = %s\nlog_level = info\n", node,
-		plan->place.map, node_path(ctl, node, "wfsd.pid"));
-	conf_map(plan, node, file);
-	for (unsigned s = 0; s < plan->shards_per_node; s++) {
-		fprintf(file, "\n[shard %u]\ndevice = %s\nindex = %s%u\n", s,
-			shard_device(plan, node, s), node_path(ctl, node, "index"), s);
-		if (plan->memory_bytes)
-			fprintf(file, "memory_mib = %llu\n",
-				(unsigned long long)plan->memory_bytes >> 20);
-	}
-	if (fclose(file))
-		return ctl_fail("%s: %s: free some space", path, strerror(errno));
-	return EXIT_OK;
-}
-
-static int node_make(struct plan *plan, unsigned node)
-{
-	const struct ctl *ctl = plan->ctl;
-	const char *folder = node_path(ctl, node, "");
-
-	if (mkdir(folder, 0755))
-		return ctl_fail(
-			"%s: %s: choose another directory", folder, strerror(errno));
-	return devices_make(plan, node);
-}
-
-/* wfsd complains itself, on our stderr. */
-static int node_format(const struct plan *plan, unsigned node)
-{
-	const struct ctl *ctl = plan->ctl;
-	const char *conf = node_path(ctl, node, "wfsd.conf");
-	char program[PATH_MAX + 16];
-	int status;
-	pid_t pid;
-
-	snprintf(program, sizeof(program), "%s/wfsd", ctl->bin);
-	pid = fork();
-	if (pid == 0) {
-		dup2(STDERR_FILENO, STDOUT_FILENO);
-		unsetenv("LD_PRELOAD");
-		execl(program, "wfsd", "--config", conf, "--format",
-			ctl_has(ctl, OPT_FORCE) ? "--force" : (char *)NULL, (char *)NULL);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return ctl_fail("cannot run wfsd: %s", strerror(errno));
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return ctl_usage(
-			"%s: cannot run it: install wfsd beside wfsctl", program);
-	if (status)
-		return ctl_fail("node %u could not be formatted: see above", node);
-	return EXIT_OK;
+	return node_conf_make(&make);
 }
 
 static int plan_carry_out(struct plan *plan)
 {
 	int rc = EXIT_OK;
 
+	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++) {
+		struct node_make make = plan_node(plan, n);
+		rc = node_make(&make);
+	}
 	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++)
-		rc = node_make(plan, n);
-	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++)
-		rc = conf_make(plan, n);
+		rc = plan_conf(plan, n);
 	if (rc == EXIT_OK)
 		rc = place_write(plan->ctl, &plan->place);
 	if (rc == EXIT_OK)
@@ -531,7 +438,7 @@ static int plan_carry_out(struct plan *plan)
 		rc = map_make(plan);
 	for (unsigned n = 0; rc == EXIT_OK && n < plan->nodes; n++) {
 		progress_show(plan->ctl, "formatting", -1);
-		rc = node_format(plan, n);
+		rc = node_format(plan->ctl, n, ctl_has(plan->ctl, OPT_FORCE));
 		progress_end(plan->ctl);
 	}
 	members_stop(plan);

@@ -46,6 +46,10 @@ enum opt_id {
 	OPT_FS,
 	OPT_MOUNT,
 	OPT_HUMAN,
+	OPT_NO_WAIT,
+	OPT_WAIT,
+	OPT_LIMIT,
+	OPT_REBUILD_AFTER,
 	OPT_COUNT
 };
 
@@ -105,6 +109,12 @@ int cmd_cluster_destroy(struct ctl *ctl, int argc, char **argv);
 int cmd_node_list(struct ctl *ctl, int argc, char **argv);
 int cmd_node_start(struct ctl *ctl, int argc, char **argv);
 int cmd_node_stop(struct ctl *ctl, int argc, char **argv);
+int cmd_node_add(struct ctl *ctl, int argc, char **argv);
+int cmd_node_drain(struct ctl *ctl, int argc, char **argv);
+int cmd_node_undrain(struct ctl *ctl, int argc, char **argv);
+int cmd_node_remove(struct ctl *ctl, int argc, char **argv);
+int cmd_node_replace(struct ctl *ctl, int argc, char **argv);
+int cmd_rebuild(struct ctl *ctl, int argc, char **argv);
 int cmd_fs_list(struct ctl *ctl, int argc, char **argv);
 int cmd_fs_create(struct ctl *ctl, int argc, char **argv);
 int cmd_df(struct ctl *ctl, int argc, char **argv);

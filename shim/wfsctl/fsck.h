@@ -48,6 +48,7 @@ struct fs_extent {
 struct fs_bucket {
 	struct bucket_header header;
 	bool has_header;
+	uint32_t shard; /* that was asked */
 	uint64_t inodes_found;
 	uint64_t blocks_found;
 	uint64_t counter_max;
@@ -109,6 +110,21 @@ void *image_grow(void *at, size_t *room, size_t need, size_t size);
 void image_init(struct image *im, const struct ctl *ctl, const struct map *map);
 void image_release(struct image *im);
 struct fs_inode *image_inode(const struct image *im, ino_id ino); /* NULL: none */
+
+/* One question for keys of a bucket; to its primary, or to a shard. */
+struct scan {
+	uint16_t bucket;
+	bool to_shard;
+	uint32_t shard;
+};
+struct scan_answer {
+	uint32_t size_bytes; /* of data */
+	uint32_t shard;      /* who answered */
+	bool eof;
+};
+/* data: WIRE_DATA_MAX. Errno of the node's. */
+int scan_ask(struct client *c, const struct scan *scan, const uint8_t *after,
+	uint32_t after_size, void *data, struct scan_answer *out);
 
 /* Read every bucket. 0, or an exit code after complaining. */
 int image_scan(struct image *im, struct client *c);

@@ -180,7 +180,7 @@ static void scan_extent(struct image *im, const struct entry *e)
 	}
 	im->buckets[e->bucket].blocks_found += count;
 	*array_push(&im->extents) = (struct fs_extent){
-		ino, chunk, id, block, count, im->map->buckets[e->bucket].primary};
+		ino, chunk, id, block, count, im->buckets[e->bucket].shard};
 }
 
 static void scan_job(struct image *im, const struct entry *e)
@@ -326,21 +326,19 @@ static bool scan_batch(struct image *im, uint16_t bucket, const uint8_t *data,
 	return at == size;
 }
 
-static int scan_ask(struct client *c, uint16_t bucket, const uint8_t *after,
-	uint32_t after_size, void *data, struct client_raw *raw, bool *eof_out)
+int scan_ask(struct client *c, const struct scan *scan, const uint8_t *after,
+	uint32_t after_size, void *data, struct scan_answer *out)
 {
 	struct {
 		struct wire_scan scan;
 		uint8_t key[META_KEY_MAX];
-	} body = {.scan = {.bucket = le16_put(bucket),
+	} body = {.scan = {.bucket = le16_put(scan->bucket),
 			  .key_size = le16_put((uint16_t)after_size)}};
 	struct wire_scan_reply reply = {0};
-	int rc;
-
-	memcpy(body.key, after, after_size);
-	*raw = (struct client_raw){
+	struct client_raw raw = {
 		.op = OP_SCAN,
-		.target = bucket,
+		.target = scan->to_shard ? (uint16_t)scan->shard : scan->bucket,
+		.to_shard = scan->to_shard,
 		.body = &body,
 		.body_size = (uint32_t)sizeof(body.scan) + after_size,
 		.reply = &reply,
@@ -348,32 +346,82 @@ static int scan_ask(struct client *c, uint16_t bucket, const uint8_t *after,
 		.reply_data = data,
 		.reply_data_size = WIRE_DATA_MAX,
 	};
-	rc = client_raw(c, raw);
-	*eof_out = reply.eof != 0;
-	return rc ? rc : raw->reply_size == sizeof(reply) ? 0 : -EPROTO;
+	int rc;
+
+	memcpy(body.key, after, after_size);
+	rc = client_raw(c, &raw);
+	out->size_bytes = raw.reply_data_size;
+	out->eof = reply.eof != 0;
+	out->shard = le32_get(reply.shard);
+	return rc ? rc : raw.reply_size == sizeof(reply) ? 0 : -EPROTO;
+}
+
+/* How much there was before a bucket, to begin it again. */
+struct mark {
+	size_t inodes, names, extents, jobs, txns, xattrs, texts, findings;
+	uint64_t keys, errors;
+};
+
+static struct mark mark_set(const struct image *im)
+{
+	return (struct mark){im->inodes.count, im->names.count, im->extents.count,
+		im->jobs.count, im->txns.count, im->xattrs.count, im->texts.count,
+		im->findings.count, im->keys, im->errors};
+}
+
+static void mark_return(struct image *im, const struct mark *mark, uint16_t bucket)
+{
+	for (size_t i = mark->findings; i < im->findings.count; i++) {
+		free(im->findings.at[i].path);
+		free(im->findings.at[i].text);
+	}
+	im->inodes.count = mark->inodes;
+	im->names.count = mark->names;
+	im->extents.count = mark->extents;
+	im->jobs.count = mark->jobs;
+	im->txns.count = mark->txns;
+	im->xattrs.count = mark->xattrs;
+	im->texts.count = mark->texts;
+	im->findings.count = mark->findings;
+	im->keys = mark->keys;
+	im->errors = mark->errors;
+	im->buckets[bucket] = (struct fs_bucket){0};
+}
+
+static int scan_failed(const struct image *im, uint16_t bucket, int rc)
+{
+	if (rc == -EPERM || rc == -EACCES)
+		return ctl_usage("only root may read all metadata: run fsck as root");
+	return ctl_usage("bucket %u on node %u: %s: see wfsctl status", bucket,
+		im->map->shards[im->map->buckets[bucket].primary].node, strerror(-rc));
 }
 
 static int scan_bucket(struct image *im, struct client *c, uint16_t bucket, void *data)
 {
+	struct scan scan = {.bucket = bucket};
+	struct mark mark = mark_set(im);
 	uint8_t after[META_KEY_MAX];
 	uint32_t after_size = 0;
-	struct client_raw raw;
-	bool eof = false;
+	struct scan_answer answer = {0};
+	bool began = false;
 
-	while (!eof) {
-		int rc = scan_ask(c, bucket, after, after_size, data, &raw, &eof);
+	while (!answer.eof) {
+		int rc = scan_ask(c, &scan, after, after_size, data, &answer);
 
-		if (rc == -EPERM || rc == -EACCES)
-			return ctl_usage(
-				"only root may read all metadata: run fsck as root");
 		if (rc)
-			return ctl_usage("bucket %u on node %u: %s: see wfsctl status",
-				bucket,
-				im->map->shards[im->map->buckets[bucket].primary].node,
-				strerror(-rc));
+			return scan_failed(im, bucket, rc);
+		if (began && answer.shard != im->buckets[bucket].shard) {
+			/* It moved: block ids are another shard's now. */
+			mark_return(im, &mark, bucket);
+			after_size = 0;
+			began = answer.eof = false;
+			continue;
+		}
+		began = true;
+		im->buckets[bucket].shard = answer.shard;
 		if (!scan_batch(
-			    im, bucket, data, raw.reply_data_size, after, &after_size) ||
-			(!eof && raw.reply_data_size == 0))
+			    im, bucket, data, answer.size_bytes, after, &after_size) ||
+			(!answer.eof && answer.size_bytes == 0))
 			return ctl_usage("bucket %u: its node answers nonsense: is it of "
 					 "another version?",
 				bucket);

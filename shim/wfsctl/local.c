@@ -37,7 +37,8 @@ const char *node_path(const struct ctl *ctl, uint32_t id, const char *file)
 
 static int leases_load(struct local *local)
 {
-	local->leases = calloc(MAP_NODES_MAX, sizeof(*local->leases));
+	if (!local->leases)
+		local->leases = calloc(MAP_NODES_MAX, sizeof(*local->leases));
 	if (!local->leases)
 		return -ENOMEM;
 	return local->store->ops->leases(
@@ -88,6 +89,23 @@ int local_open(const struct ctl *ctl, struct local *local)
 		local_close(local);
 	}
 	return rc;
+}
+
+int local_reload(struct local *local)
+{
+	struct map *map = NULL;
+	int rc = local->store->ops->load(local->store, local->map->epoch, &map);
+
+	if (rc == 0)
+		rc = leases_load(local);
+	if (rc)
+		return ctl_fail("the map could not be read: %s",
+			local->store->reason[0] ? local->store->reason : strerror(-rc));
+	if (map) {
+		map_free(local->map);
+		local->map = map;
+	}
+	return EXIT_OK;
 }
 
 void local_close(struct local *local)

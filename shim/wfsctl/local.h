@@ -23,6 +23,8 @@ struct local {
 /* Load the map of ctl->dir. 0, or an exit code after complaining. */
 int local_open(const struct ctl *ctl, struct local *local);
 void local_close(struct local *local);
+/* The map and the leases as they are now. As local_open. */
+int local_reload(struct local *local);
 /* For how long a node still holds its lease, in ms; -1: it has none. */
 int64_t local_lease_ms(const struct local *local, uint32_t id);
 /* "in", "draining", "lost". */

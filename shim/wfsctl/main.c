@@ -35,7 +35,7 @@ static const struct opt {
 	[OPT_NO_HEADER] = {"no-header", 0, NULL, "no column titles"},
 	[OPT_RAW] = {"raw", 0, NULL, "plain bytes and numbers, no units"},
 	[OPT_FORCE] = {"force", 0, NULL,
-		"do not ask; overwrite a device in use; kill what hangs"},
+		"do not ask; overwrite a device in use; kill what hangs; give up what is lost"},
 	[OPT_NODES] = {"nodes", 0, "N", "how many nodes (default 3)"},
 	[OPT_SIZE] = {"size", 0, "SIZE", "of each device file, as 4G (default 4G)"},
 	[OPT_DEVICE] = {"device", 0, "PATH",
@@ -69,6 +69,13 @@ static const struct opt {
 	[OPT_MOUNT] = {"mount", 0, "PATH", "where the program sees it (default /wfs)"},
 	[OPT_HUMAN] = {"human-readable", 'h', NULL,
 		"sizes with units, which is the default"},
+	[OPT_NO_WAIT] = {"no-wait", 0, NULL, "return at once; it goes on"},
+	[OPT_WAIT] = {"wait", 0, NULL, "until all buckets are where they should be"},
+	[OPT_LIMIT] = {"limit", 0, "MIB",
+		"each shard copies so many MiB/s at most; 0: half of the time while it "
+		"serves"},
+	[OPT_REBUILD_AFTER] = {"rebuild-after", 0, "SECONDS",
+		"a node dead for so long is replaced by copies elsewhere (default 60)"},
 };
 
 static const struct command commands[] = {
@@ -79,9 +86,9 @@ static const struct command commands[] = {
 		BIT(OPT_NODES) | BIT(OPT_SIZE) | BIT(OPT_DEVICE) | BIT(OPT_BASE_PORT) |
 			BIT(OPT_PROVIDER) | BIT(OPT_BUCKETS) | BIT(OPT_SHARDS) |
 			BIT(OPT_FORCE) | BIT(OPT_TIMEOUT) | BIT(OPT_MEMORY) |
-			BIT(OPT_COPIES) | BIT(OPT_LEASE) | BIT(OPT_MAP) |
-			BIT(OPT_MAP_CA) | BIT(OPT_MAP_CERT) | BIT(OPT_MAP_KEY) |
-			BIT(OPT_MAP_USER) | BIT(OPT_MAP_PASSWORD_FILE),
+			BIT(OPT_COPIES) | BIT(OPT_LEASE) | BIT(OPT_REBUILD_AFTER) |
+			BIT(OPT_MAP) | BIT(OPT_MAP_CA) | BIT(OPT_MAP_CERT) |
+			BIT(OPT_MAP_KEY) | BIT(OPT_MAP_USER) | BIT(OPT_MAP_PASSWORD_FILE),
 		0, 1, cmd_cluster_create},
 	{"cluster", "start", "", "start all nodes that do not run",
 		"wfsctl cluster start", BIT(OPT_TIMEOUT), 0, 0, cmd_cluster_start},
@@ -98,11 +105,33 @@ static const struct command commands[] = {
 	{"node", "stop", "ID", "stop one node; --force kills it if it hangs",
 		"wfsctl node stop 1", BIT(OPT_FORCE) | BIT(OPT_TIMEOUT), 1, 1,
 		cmd_node_stop},
+	{"node", "add", "", "make and start one more node, which takes its share",
+		"wfsctl node add --size 4G",
+		BIT(OPT_SIZE) | BIT(OPT_DEVICE) | BIT(OPT_SHARDS) | BIT(OPT_MEMORY) |
+			BIT(OPT_FORCE) | BIT(OPT_TIMEOUT),
+		0, 0, cmd_node_add},
+	{"node", "drain", "ID", "move all data off a node",
+		"wfsctl node drain 2 && wfsctl node remove 2",
+		BIT(OPT_NO_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_FORCE), 1, 1,
+		cmd_node_drain},
+	{"node", "undrain", "ID", "let it have its share again", "wfsctl node undrain 2",
+		0, 1, 1, cmd_node_undrain},
+	{"node", "remove", "ID", "take an empty or dead node out for good",
+		"wfsctl node remove 2", BIT(OPT_FORCE) | BIT(OPT_TIMEOUT), 1, 1,
+		cmd_node_remove},
+	{"node", "replace", "ID",
+		"give a stopped node an empty device in place of a lost one",
+		"wfsctl node replace 2 --size 4G",
+		BIT(OPT_FORCE) | BIT(OPT_SIZE) | BIT(OPT_TIMEOUT), 1, 1,
+		cmd_node_replace},
 	{"fs", "list", "", "the filesystems", "wfsctl fs list", 0, 0, 0, cmd_fs_list},
 	{"fs", "create", "NAME", "make a filesystem", "wfsctl fs create scratch", 0, 1, 1,
 		cmd_fs_create},
 	{"status", NULL, "", "the same as cluster status", "wfsctl status", 0, 0, 0,
 		cmd_cluster_status},
+	{"rebuild", NULL, "", "which buckets are copied, or wait for it; and how fast",
+		"wfsctl rebuild --wait", BIT(OPT_WAIT) | BIT(OPT_LIMIT) | BIT(OPT_TIMEOUT),
+		0, 0, cmd_rebuild},
 	{"df", NULL, "", "size and use of each filesystem", "wfsctl df", BIT(OPT_HUMAN),
 		0, 0, cmd_df},
 	{"run", NULL, "[--] COMMAND [ARG...]",

@@ -16,6 +16,7 @@
 
 #include "net/wire.h"
 #include "shim/wfsctl/local.h"
+#include "shim/wfsctl/repair.h"
 #include "shim/wfsctl/table.h"
 
 #define ASK_TIMEOUT_MS 2000
@@ -104,7 +105,9 @@ struct status {
 	struct local local;
 	struct node_stats *nodes;
 	struct node_stats all;
+	struct repair_sum repair;
 	uint32_t up;
+	uint32_t count; /* of nodes that are not removed */
 };
 
 static uint64_t max64(uint64_t a, uint64_t b)
@@ -179,8 +182,10 @@ static void node_ask(struct status *st, struct client *c, struct node_stats *n)
 		if (map->shards[i].node != n->id)
 			continue;
 		n->answered = shard_ask(c, i, &stats);
-		if (n->answered)
+		if (n->answered) {
 			stats_add(n, &stats);
+			repair_sum_shard(&st->repair, &stats);
+		}
 	}
 	st->up += n->answered;
 	if (n->answered)
@@ -193,11 +198,13 @@ static int status_gather(struct status *st)
 	bool any = false;
 	int rc = EXIT_OK;
 
+	repair_sum_map(&st->repair, &st->local);
 	st->nodes = calloc(st->local.map->node_count, sizeof(*st->nodes));
 	if (!st->nodes)
 		return ctl_fail("out of memory");
 	for (uint32_t i = 0; i < st->local.map->node_count; i++) {
 		st->nodes[i].id = st->local.map->nodes[i].id;
+		st->count += st->local.map->nodes[i].state != MAP_NODE_LOST;
 		st->nodes[i].pid = node_pid(st->ctl, st->nodes[i].id);
 		any |= st->nodes[i].pid != 0;
 	}
@@ -207,7 +214,7 @@ static int status_gather(struct status *st)
 	if (rc)
 		return EXIT_OK; /* it said why; the table shows the nodes as silent */
 	for (uint32_t i = 0; i < st->local.map->node_count; i++)
-		if (st->nodes[i].pid)
+		if (st->nodes[i].pid && st->local.map->nodes[i].state != MAP_NODE_LOST)
 			node_ask(st, c, &st->nodes[i]);
 	client_detach(c);
 	return EXIT_OK;
@@ -232,16 +239,6 @@ static void row_map(const struct status *st, struct table *t, uint32_t id)
 		table_real(t, ST_LEASE, (double)lease_ms / 1000);
 	table_count(t, ST_LEADS, leads);
 	table_count(t, ST_BACKS, backs);
-}
-
-/* Buckets with fewer members than copies. */
-static uint64_t buckets_reduced(const struct map *map)
-{
-	uint64_t count = 0;
-
-	for (uint32_t i = 0; i < map->bucket_count; i++)
-		count += map->buckets[i].backup_count + 1 < map->copies;
-	return count;
 }
 
 /* Buckets whose primary is on a node that does not answer. */
@@ -310,6 +307,39 @@ static void uuid_text(const uint8_t *uuid, char out[37])
 			i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
+static void repair_json(const struct repair_sum *sum, struct json *j)
+{
+	double left_s = repair_seconds_left(sum);
+
+	json_count(j, "buckets_moving", sum->moving);
+	json_count(j, "buckets_copying", sum->copying);
+	json_count(j, "buckets_waiting", sum->waiting);
+	json_count(j, "repair_done_bytes", sum->done_bytes);
+	json_count(j, "repair_total_bytes", sum->total_bytes);
+	json_count(j, "repair_bytes_per_s", sum->rate);
+	if (sum->moving && left_s >= 0)
+		json_real(j, "repair_left_s", left_s);
+	else
+		json_null(j, "repair_left_s");
+}
+
+static void repair_print(const struct ctl *ctl, const struct repair_sum *sum)
+{
+	double left_s = repair_seconds_left(sum);
+
+	if (sum->moving == 0)
+		return;
+	printf("repair    %u buckets to go: %llu copies are made, %llu wait; %s of %s done",
+		sum->moving, (unsigned long long)sum->copying,
+		(unsigned long long)sum->waiting, text_bytes(ctl, sum->done_bytes),
+		text_bytes(ctl, sum->total_bytes));
+	if (sum->rate)
+		printf(", %s/s", text_bytes(ctl, sum->rate));
+	if (left_s >= 0)
+		printf(", about %s left", text_seconds(ctl, left_s));
+	putchar('\n');
+}
+
 static void print_json(const struct status *st, const struct table *t, const char *health)
 {
 	const struct map *map = st->local.map;
@@ -327,9 +357,10 @@ static void print_json(const struct status *st, const struct table *t, const cha
 	json_count(&j, "copies", map->copies);
 	json_count(&j, "lease_ms", map->lease_ms);
 	json_count(&j, "buckets", map->bucket_count);
-	json_count(&j, "buckets_reduced", buckets_reduced(map));
+	json_count(&j, "buckets_reduced", st->repair.reduced);
 	json_count(&j, "buckets_away", buckets_away(st));
-	json_count(&j, "nodes_total", map->node_count);
+	repair_json(&st->repair, &j);
+	json_count(&j, "nodes_total", st->count);
 	json_count(&j, "nodes_up", st->up);
 	json_count(&j, "size_bytes", all->size);
 	json_count(&j, "free_bytes", all->free);
@@ -355,22 +386,23 @@ static void print_head(const struct status *st, const char *health)
 	const struct ctl *ctl = st->ctl;
 	const struct map *map = st->local.map;
 	const struct node_stats *all = &st->all;
-	bool good = st->up == map->node_count && !all->crc_errors;
+	bool good = st->up == st->count && !all->crc_errors;
 
 	printf("cluster   %s in %s, epoch %llu\n", map->name, ctl->dir,
 		(unsigned long long)map->epoch);
 	printf("health    %s%s%s: %u of %u nodes up\n",
 		good ? color_good(ctl) : color_bad(ctl), health, color_end(ctl), st->up,
-		map->node_count);
-	if (st->up && st->up < map->node_count && map->copies == 1)
+		st->count);
+	if (st->up && st->up < st->count && map->copies == 1)
 		puts("          what the others own cannot be reached: wfsctl cluster "
 		     "start");
 	if (map->copies > 1)
 		printf("copies    %u of everything; of %u buckets %llu have fewer, %llu "
 		       "cannot be reached now\n",
 			map->copies, map->bucket_count,
-			(unsigned long long)buckets_reduced(map),
+			(unsigned long long)st->repair.reduced,
 			(unsigned long long)buckets_away(st));
+	repair_print(ctl, &st->repair);
 	if (all->crc_errors)
 		printf("          %s%llu damaged blocks were met%s: see node*/wfsd.log\n",
 			color_bad(ctl), (unsigned long long)all->crc_errors,
@@ -433,7 +465,7 @@ int cmd_cluster_status(struct ctl *ctl, int argc, char **argv)
 	if (rc)
 		return rc;
 	rc = status_gather(&st);
-	health = st.up == st.local.map->node_count ? "healthy"
+	health = st.up == st.count && st.up ? "healthy"
 		 : st.up                           ? "degraded"
 						   : "stopped";
 	if (!st.up)
@@ -451,7 +483,7 @@ int cmd_cluster_status(struct ctl *ctl, int argc, char **argv)
 		}
 		table_free(t);
 	}
-	if (rc == EXIT_OK && st.up != st.local.map->node_count)
+	if (rc == EXIT_OK && (st.up != st.count || !st.up))
 		rc = EXIT_FAILED;
 	free(st.nodes);
 	local_close(&st.local);
