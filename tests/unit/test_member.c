@@ -190,20 +190,25 @@ Test(member, what_a_drained_node_had_is_deleted)
 	world_release(w);
 }
 
-/* A new member cannot have the history of who took over: blocks in it are gone. */
-Test(member, freed_blocks_are_not_waited_for)
+/* Much of what it took over as a backup was overwritten, and its segments used again. */
+Test(member, who_took_over_repairs_after_the_cleaner)
 {
 	uint8_t data[9000];
 	struct attr attr;
 	char name[64];
 
-	begin(3, 2, 50);
+	world_init(w, &(struct world_options){.shard_count = 3,
+			      .copies = 2,
+			      .seed = 50,
+			      .disk_bytes = 24u << 20,
+			      .segment_bytes = 1u << 20});
+	cr_assert(world_heal(w, 20000000));
 	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
 	fill("/d", 0, 20);
-	for (int i = 0; i < 20; i++) {
-		snprintf(name, sizeof(name), "/d/f%d", i);
+	for (int i = 0; i < 6000; i++) {
+		snprintf(name, sizeof(name), "/d/f%d", i % 20);
 		cr_assert_eq(w_stat(w, name, &attr), 0);
-		memset(data, i + 1, sizeof(data));
+		memset(data, i % 20 + 1, sizeof(data));
 		cr_assert_eq(w_write(w, attr.ino, data, sizeof(data), 0), 0);
 	}
 	world_kill(w, 0);
