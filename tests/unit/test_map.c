@@ -349,6 +349,7 @@ Test(map, json_keeps_copies_and_members)
 	map->copies = 2;
 	map->lease_ms = 7000;
 	map->rebuild_after_s = 5;
+	map->rebuild_mib_s = 70;
 	strcpy(map->nodes[1].domain, "rack7");
 	map->nodes[1].state = MAP_NODE_DRAINING;
 	memset(map->shards[2].device_uuid, 0xab, 16);
@@ -361,6 +362,7 @@ Test(map, json_keeps_copies_and_members)
 	cr_assert_eq(again->copies, 2);
 	cr_assert_eq(again->lease_ms, 7000);
 	cr_assert_eq(again->rebuild_after_s, 5);
+	cr_assert_eq(again->rebuild_mib_s, 70);
 	cr_assert_str_eq(again->nodes[0].domain, "node1");
 	cr_assert_str_eq(again->nodes[1].domain, "rack7");
 	cr_assert_eq(again->nodes[1].state, MAP_NODE_DRAINING);

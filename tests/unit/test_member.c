@@ -178,3 +178,99 @@ Test(member, damaged_blocks_are_mended)
 	}
 	cr_assert_gt(damaged, 1, "the fault did not reach a block: %u", damaged);
 }
+
+static void node_state_set(uint32_t shard, enum map_node_state state)
+{
+	struct map_store *store = &w->shards[shard].map_store.store;
+	struct map *map = map_copy(w->maps.map, 0, 0, 0);
+
+	for (uint32_t i = 0; i < map->node_count; i++)
+		if (map->nodes[i].id == map->shards[shard].node)
+			map->nodes[i].state = state;
+	map->epoch++;
+	cr_assert_eq(store->ops->save(store, map), 0);
+	map_free(map);
+}
+
+static uint32_t buckets_of(uint32_t shard)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < w->map->bucket_count; i++)
+		count += map_bucket_has(&w->maps.map->buckets[i], shard);
+	return count;
+}
+
+/* Keys of buckets, but for their positions. */
+static uint32_t keys_of(uint32_t shard)
+{
+	struct kv_iter *it;
+	uint32_t count = 0;
+
+	cr_assert_eq(kv_iter_open(w->shards[shard].kv, &it), 0);
+	for (it->ops->seek(it, "\x01", 1); it->ops->valid(it); it->ops->next(it)) {
+		size_t size;
+		const uint8_t *key = it->ops->key(it, &size);
+
+		if (key[0] != 1)
+			break;
+		count += key[3] != 'A';
+	}
+	it->ops->close(it);
+	return count;
+}
+
+Test(member, what_a_drained_node_had_is_deleted)
+{
+	begin(4, 2, 40);
+	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+	fill("/d", 0, 30);
+	node_state_set(1, MAP_NODE_DRAINING);
+	for (int i = 0; i < 60 && buckets_of(1); i++)
+		world_pass(w, 1000000);
+	cr_assert_eq(buckets_of(1), 0);
+	cr_assert(world_heal(w, 60000000));
+	for (int i = 0; i < 60 && keys_of(1); i++)
+		world_pass(w, 1000000);
+	cr_assert_eq(keys_of(1), 0, "%u keys are left", keys_of(1));
+	verify("/d", 0, 30);
+	node_state_set(1, MAP_NODE_IN);
+	for (int i = 0; i < 60 && !buckets_of(1); i++)
+		world_pass(w, 1000000);
+	cr_assert(world_heal(w, 60000000));
+	cr_assert_gt(buckets_of(1), 0);
+	verify("/d", 0, 30);
+	world_check(w, 0);
+	world_release(w);
+}
+
+/* Much of what it took over as a backup was overwritten, and its segments used again. */
+Test(member, who_took_over_repairs_after_the_cleaner)
+{
+	uint8_t data[9000];
+	struct attr attr;
+	char name[64];
+
+	world_init(w, &(struct world_options){.shard_count = 3,
+			      .copies = 2,
+			      .seed = 50,
+			      .disk_bytes = 24u << 20,
+			      .segment_bytes = 1u << 20});
+	cr_assert(world_heal(w, 20000000));
+	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+	fill("/d", 0, 20);
+	for (int i = 0; i < 6000; i++) {
+		snprintf(name, sizeof(name), "/d/f%d", i % 20);
+		cr_assert_eq(w_stat(w, name, &attr), 0);
+		memset(data, i % 20 + 1, sizeof(data));
+		cr_assert_eq(w_write(w, attr.ino, data, sizeof(data), 0), 0);
+	}
+	world_kill(w, 0);
+	world_pass(w, 10000000);
+	node_state_set(0, MAP_NODE_LOST);
+	world_pass(w, 10000000);
+	cr_assert(world_heal(w, 60000000), "not healed");
+	cr_assert_eq(buckets_of(0), 0);
+	verify("/d", 0, 20);
+	world_release(w);
+}
