@@ -1,7 +1,8 @@
 /*
  * Threads under TSan: a whole node of two shards (two reactor threads) in this process,
- * and a program of several threads on it through one client. A plain main: Criterion does
- * not run under TSan.
+ * and a program of several threads on it through one client; first with one copy of
+ * everything, then with two and the keeper's threads. A plain main: Criterion does not
+ * run under TSan.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,7 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/cluster/map_store.h"
 #include "core/io/device.h"
+#include "core/wfsd/keeper_thread.h"
 #include "core/wfsd/reactor.h"
 #include "shim/client/client.h"
 
@@ -22,10 +25,12 @@
 #define DEVICE_SIZE (512u << 20)
 #define PORT        27911
 
-static char dir[64] = "/tmp/wfs-tsan-XXXXXX";
+static char dir[64];
 static struct config config;
 static struct map *map;
 static struct client *client;
+static struct keeper_thread *keeper;
+static uint8_t device_uuids[SHARDS][16];
 
 struct shard_thread {
 	pthread_t thread;
@@ -44,8 +49,9 @@ struct shard_thread {
 		}                                                                        \
 	} while (0)
 
-static void cluster_make(void)
+static void cluster_make(uint32_t copies)
 {
+	strcpy(dir, "/tmp/wfs-tsan-XXXXXX");
 	if (!mkdtemp(dir))
 		exit(1);
 	map = map_new(1, SHARDS, 16, 1);
@@ -54,6 +60,7 @@ static void cluster_make(void)
 	strcpy(map->name, "tsan");
 	strcpy(map->provider, "net");
 	map->timeout_ms = 20000;
+	map->copies = copies;
 	strcpy(map->nodes[0].host, "127.0.0.1");
 	snprintf(map->nodes[0].socket, sizeof(map->nodes[0].socket), "%s/sock", dir);
 	strcpy(map->filesystems[0].name, "default");
@@ -70,7 +77,7 @@ static void cluster_make(void)
 		snprintf(cs->index, sizeof(cs->index), "%s/index%u", dir, i);
 		MUST(device_file_create(cs->device, DEVICE_SIZE, NULL, NULL));
 	}
-	map_place(map);
+	MUST(map_place(map));
 }
 
 static void *shard_main(void *arg)
@@ -137,28 +144,85 @@ static void program_run(void)
 	client_detach(client);
 }
 
-int main(void)
+static struct shard_thread shards[SHARDS];
+
+static void map_changed(void *ctx, const struct map *newer)
 {
-	struct shard_thread shards[SHARDS];
+	(void)ctx;
+	for (uint32_t i = 0; i < SHARDS; i++)
+		reactor_map_set(shards[i].reactor, newer);
+}
+
+static void lease_changed(void *ctx, uint64_t until_us)
+{
+	(void)ctx;
+	for (uint32_t i = 0; i < SHARDS; i++)
+		reactor_lease_set(shards[i].reactor, until_us);
+}
+
+static void keeper_make(void)
+{
+	struct keeper_thread_options opt = {
+		.map = map,
+		.node = map->nodes[0].id,
+		.device_uuids = device_uuids,
+		.map_changed = map_changed,
+		.lease = lease_changed,
+	};
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/map.json", dir);
+	MUST(map_store_file_open(path, &opt.store));
+	MUST(map_store_file_open(path, &opt.store_watch));
+	MUST(opt.store->ops->save(opt.store, map));
+	MUST(keeper_thread_new(&opt, &keeper));
+}
+
+static void node_run(uint32_t copies)
+{
 	pthread_barrier_t open;
 	char command[128];
 
-	cluster_make();
+	cluster_make(copies);
+	keeper = NULL;
+	if (copies > 1)
+		keeper_make();
 	pthread_barrier_init(&open, NULL, SHARDS + 1);
 	for (uint32_t i = 0; i < SHARDS; i++) {
 		shards[i] = (struct shard_thread){.open = &open,
-			.opt = {.map = map, .config = &config, .index = i, .number = i}};
+			.opt = {.map = map,
+				.config = &config,
+				.index = i,
+				.number = i,
+				.leased = copies > 1,
+				.keeper = keeper}};
 		pthread_create(&shards[i].thread, NULL, shard_main, &shards[i]);
 	}
 	pthread_barrier_wait(&open);
+	if (keeper) {
+		for (uint32_t i = 0; i < SHARDS; i++)
+			reactor_device_uuid(shards[i].reactor, device_uuids[i]);
+		MUST(keeper_thread_start(keeper));
+	}
 	program_run();
-	for (uint32_t i = 0; i < SHARDS; i++)
+	for (uint32_t i = 0; i < SHARDS && !keeper; i++)
 		reactor_map_set(shards[i].reactor, map);
+	keeper_thread_halt(keeper);
 	for (uint32_t i = 0; i < SHARDS; i++)
 		reactor_stop(shards[i].reactor);
 	for (uint32_t i = 0; i < SHARDS; i++)
 		pthread_join(shards[i].thread, NULL);
+	keeper_thread_free(keeper);
 	map_free(map);
+	pthread_barrier_destroy(&open);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command) == 0 ? 0 : 1;
+	if (system(command) != 0)
+		exit(1);
+}
+
+int main(void)
+{
+	node_run(1);
+	node_run(2);
+	return 0;
 }
