@@ -2,12 +2,15 @@
  * fsck --compare: every copy of every bucket says the same.
  *
  * The keys of a bucket are equal byte for byte on all its members, but for 'A', each
- * member's own position, and 'E', whose block ids are each store's own: of these the crc of
- * each block is compared. A copy is reduced to cells, one a key or block, of two hashes.
+ * member's own position, and 'E', whose block ids are each store's own: of these the crc
+ * of each block is compared. A copy is reduced to cells, one a key or block, of two
+ * hashes.
  *
- * While programs write, a backup is a moment behind or ahead of what is read of the primary.
- * So only what differs in the same way in two looks, a while apart, is a finding.
+ * While programs write, a backup is a moment behind or ahead of what is read of the
+ * primary. So only what differs in the same way in two looks, a while apart, is a
+ * finding.
  */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -68,8 +71,8 @@ static int extent_cells(struct copy *copy, const uint8_t *key, uint32_t key_size
 		const uint8_t *crc = value + sizeof(struct extent_value) + 4 * i;
 
 		of.block = block + i;
-		*array_push(&copy->cells) = (struct cell){hash64(&of, sizeof(of), 0),
-			hash64(crc, 4, 0) | 1, of.ino, 'E'};
+		*array_push(&copy->cells) = (struct cell){
+			hash64(&of, sizeof(of), 0), hash64(crc, 4, 0) | 1, of.ino, 'E'};
 	}
 	return 0;
 }
@@ -99,12 +102,13 @@ static int cells_add(struct copy *copy, const uint8_t *data, size_t size, uint8_
 		if (key[3] == 'E')
 			rc = extent_cells(copy, key, key_size, value, value_size);
 		else if (key[3] != 'A')
-			*array_push(&copy->cells) = (struct cell){hash64(key, key_size, 0),
-				hash64(value, value_size, 0) | 1,
-				key_size >= META_PREFIX_SIZE + 8
-					? be64_read(key + META_PREFIX_SIZE)
-					: 0,
-				(char)key[3]};
+			*array_push(&copy->cells) =
+				(struct cell){hash64(key, key_size, 0),
+					hash64(value, value_size, 0) | 1,
+					key_size >= META_PREFIX_SIZE + 8
+						? be64_read(key + META_PREFIX_SIZE)
+						: 0,
+					(char)key[3]};
 		if (rc)
 			return rc;
 		memcpy(after, key, key_size);
@@ -114,8 +118,8 @@ static int cells_add(struct copy *copy, const uint8_t *data, size_t size, uint8_
 	return at == size ? 0 : -EPROTO;
 }
 
-static int copy_read(struct client *c, uint16_t bucket, uint32_t shard, void *data,
-	struct copy *copy)
+static int copy_read(
+	struct client *c, uint16_t bucket, uint32_t shard, void *data, struct copy *copy)
 {
 	struct scan scan = {.bucket = bucket, .to_shard = true, .shard = shard};
 	struct scan_answer answer = {0};
@@ -142,6 +146,7 @@ static void difference_add(
 {
 	const struct cell *any = ours ? ours : theirs;
 
+	assert(any);
 	*array_push(&d->list) = (struct difference){any->key, ours ? ours->value : 0,
 		theirs ? theirs->value : 0, any->ino, any->type};
 }
@@ -207,7 +212,8 @@ static void differences_tell(
 		const struct difference *d = &cmp->now.list.at[i];
 
 		finding_add(cmp->im, "copies-differ", d->ino,
-			"bucket %u: key of type '%c' %s on node %u and node %u (%zu such)",
+			"bucket %u: key of type '%c' %s on node %u and node %u (%zu "
+			"such)",
 			bucket, d->type,
 			d->ours && d->theirs ? "is not the same" : "is not both",
 			cmp->im->map->shards[ours].node,
@@ -246,8 +252,8 @@ static void bucket_compare(struct comparison *cmp, uint16_t bucket)
 	const struct map_bucket *b = &map->buckets[bucket];
 
 	if (b->backup_count + 1 < map->copies)
-		note_add(cmp->im, "copies-missing", 0, "bucket %u has %u of %u copies", bucket,
-			b->backup_count + 1, map->copies);
+		note_add(cmp->im, "copies-missing", 0, "bucket %u has %u of %u copies",
+			bucket, b->backup_count + 1, map->copies);
 	for (uint32_t k = 0; k < b->backup_count; k++) {
 		int rc = pair_compare(cmp, bucket, b->primary, b->backups[k]);
 
@@ -265,7 +271,8 @@ int image_copies_compare(struct image *im, struct client *c)
 	if (!cmp.data)
 		return ctl_usage("fsck: out of memory");
 	for (uint32_t b = 0; b < im->map->bucket_count; b++) {
-		progress_show(im->ctl, "comparing", (int)(b * 100 / im->map->bucket_count));
+		progress_show(
+			im->ctl, "comparing", (int)(b * 100 / im->map->bucket_count));
 		bucket_compare(&cmp, (uint16_t)b);
 	}
 	progress_end(im->ctl);
