@@ -2,14 +2,15 @@
  * Buckets that went elsewhere: what is left of them here is deleted, so that room is free
  * where data has moved away.
  *
- * Only what nobody can come back for goes. A bucket of which the map makes us neither member
- * nor target is not touched before CLEAR_US and two leases have passed. Then, while our
- * node's lease is valid, our map is younger than half a lease; so if the bucket had become
- * ours again, by a map that was saved before that, we would know. If it became so later, its
- * primary has sent a JOIN since, which changes the stream's number: then we leave it alone.
+ * Only what nobody can come back for goes. A bucket of which the map makes us neither
+ * member nor target is not touched before CLEAR_US and two leases have passed. Then,
+ * while our node's lease is valid, our map is younger than half a lease; so if the bucket
+ * had become ours again, by a map that was saved before that, we would know. If it became
+ * so later, its primary has sent a JOIN since, which changes the stream's number: then we
+ * leave it alone.
  *
- * It is deleted as for a copy (backup.c): by records of epoch 0, which say that what is here
- * is not whole.
+ * It is deleted as for a copy (backup.c): by records of epoch 0, which say that what is
+ * here is not whole.
  */
 #include "core/shard/member.h"
 

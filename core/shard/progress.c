@@ -1,10 +1,11 @@
 /*
  * How far repair is, and how fast it may be.
  *
- * With a limit (the map's rebuild_mib_s) a shard sends so much in copies and no more. Without
- * one, a shard that serves programs copies for half of the time at most: after a unit has
- * taken some time, as much passes before the next is sent. A shard that nobody asks anything
- * copies as fast as it can. Records are never held back: only units of copies are.
+ * With a limit (the map's rebuild_mib_s) a shard sends so much in copies and no more.
+ * Without one, a shard that serves programs copies for half of the time at most: after a
+ * unit has taken some time, as much passes before the next is sent. A shard that nobody
+ * asks anything copies as fast as it can. Records are never held back: only units of
+ * copies are.
  */
 #include "core/shard/member.h"
 
@@ -13,10 +14,10 @@
 
 #include "net/wire.h"
 
-#define SERVING_US 100000u /* a request is that recent: it serves */
+#define SERVING_US   100000u /* a request is that recent: it serves */
 #define PAUSE_MAX_US 50000u
-#define LOOK_US 50000u
-#define RATE_US 1000000u
+#define LOOK_US      50000u
+#define RATE_US      1000000u
 
 /* --- pace --- */
 

@@ -1,10 +1,10 @@
 /*
- * node add, node replace: a new node, or new devices for an old one. Either is empty and in
- * no bucket when it starts; the keepers plan it in and the shards fill it.
+ * node add, node replace: a new node, or new devices for an old one. Either is empty and
+ * in no bucket when it starts; the keepers plan it in and the shards fill it.
  *
  *   add      directory, devices, configuration -> map -> wfsd --format -> start
- *   replace  wait until others lead what it led -> map: its shards leave all buckets, their
- *            devices are not known -> wfsd --format -> start, whose keeper tells the map
+ *   replace  wait until others lead what it led -> map: its shards leave all buckets,
+ * their devices are not known -> wfsd --format -> start, whose keeper tells the map
  *
  * An add that fails before the map is saved leaves nothing; one that fails later leaves a
  * removed node in the map.
@@ -22,12 +22,12 @@
 #include "shim/wfsctl/table.h"
 #include "shim/wfsctl/tree.h"
 
-#define SIZE_DEFAULT  ((uint64_t)4 << 30)
-#define SIZE_MIN      ((uint64_t)64 << 20)
-#define SIZE_ROUND    ((uint64_t)1 << 20)
-#define MEMORY_MIN    ((uint64_t)8 << 20)
+#define SIZE_DEFAULT   ((uint64_t)4 << 30)
+#define SIZE_MIN       ((uint64_t)64 << 20)
+#define SIZE_ROUND     ((uint64_t)1 << 20)
+#define MEMORY_MIN     ((uint64_t)8 << 20)
 #define ADD_SHARDS_MAX 64u
-#define PORT_LAST     65535u
+#define PORT_LAST      65535u
 
 /* --size, else as large as another node's device file. */
 static int size_choose(const struct ctl *ctl, const struct map *map, uint64_t *size_out)
@@ -72,8 +72,8 @@ static int ports_choose(const struct map *map, struct add *add)
 		while (port <= PORT_LAST && (port_taken(map, port) || !port_free(port)))
 			port++;
 		if (port > PORT_LAST)
-			return ctl_fail("no free port: free one above %u",
-				map->shards[0].port);
+			return ctl_fail(
+				"no free port: free one above %u", map->shards[0].port);
 		add->ports[s] = (uint16_t)port;
 	}
 	return EXIT_OK;
@@ -103,7 +103,8 @@ static int add_plan(const struct ctl *ctl, const struct map *map, struct add *ad
 	if (!ctl_number(ctl, OPT_SHARDS, 1, ADD_SHARDS_MAX,
 		    node_shard_count(map, map->nodes[0].id), &shards))
 		return EXIT_USAGE;
-	if (map->node_count == MAP_NODES_MAX || map->shard_count + shards > MAP_SHARDS_MAX)
+	if (map->node_count == MAP_NODES_MAX ||
+		map->shard_count + shards > MAP_SHARDS_MAX)
 		return ctl_usage("the cluster has as many nodes or shards as it can");
 	add->make = (struct node_make){
 		.ctl = ctl,
@@ -144,8 +145,8 @@ static int add_edit(const struct ctl *ctl, struct map *map, void *ctx)
 	snprintf(node->socket, sizeof(node->socket), "%s",
 		node_path(ctl, id, "wfsd.sock"));
 	for (uint32_t s = 0; s < count; s++)
-		map->shards[map->shard_count - count + s] = (struct map_shard){
-			.node = id, .index = s, .port = add->ports[s]};
+		map->shards[map->shard_count - count + s] =
+			(struct map_shard){.node = id, .index = s, .port = add->ports[s]};
 	return EXIT_OK;
 }
 

@@ -7,9 +7,9 @@
  *   in, dead ------------(keepers take its buckets over)--remove--> lost
  *   in, stopped --replace--> in, with an empty device and out of all buckets; it fills up
  *
- * Nothing here makes a member of anybody who was none, but for --force where the only copy
- * is given up. Nothing here makes a backup a primary: the keepers do, when they see that the
- * old one is dead.
+ * Nothing here makes a member of anybody who was none, but for --force where the only
+ * copy is given up. Nothing here makes a backup a primary: the keepers do, when they see
+ * that the old one is dead.
  */
 #include "shim/wfsctl/change.h"
 
@@ -126,8 +126,8 @@ static uint32_t nodes_in(const struct map *map, uint32_t without)
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < map->node_count; i++)
-		count += map->nodes[i].state == MAP_NODE_IN &&
-			 map->nodes[i].id != without;
+		count +=
+			map->nodes[i].state == MAP_NODE_IN && map->nodes[i].id != without;
 	return count;
 }
 
@@ -345,10 +345,11 @@ static int sole_agreed(const struct map *map, const struct give_up *g)
 {
 	uint32_t sole = node_holdings(map, g->id).sole;
 
-	return sole > g->sole ? ctl_fail("node %u got the only copy of a bucket meanwhile: "
-					 "try again",
-					g->id)
-			      : EXIT_OK;
+	return sole > g->sole
+		       ? ctl_fail("node %u got the only copy of a bucket meanwhile: "
+				  "try again",
+				 g->id)
+		       : EXIT_OK;
 }
 
 static int remove_edit(const struct ctl *ctl, struct map *map, void *ctx)
@@ -412,8 +413,9 @@ static int remove_check(const struct ctl *ctl, struct local *local, uint32_t id)
 		return rc;
 	h = node_holdings(local->map, id);
 	if (node_pid(ctl, id) || local_lease_ms(local, id) > 0)
-		return ctl_fail("node %u holds %u buckets: empty it first with wfsctl node "
-				"drain %u, or stop it if it is lost",
+		return ctl_fail(
+			"node %u holds %u buckets: empty it first with wfsctl node "
+			"drain %u, or stop it if it is lost",
 			id, h.members, id);
 	snprintf(question, sizeof(question), "Remove node %u for good?", id);
 	if (h.sole)

@@ -50,6 +50,7 @@ enum opt_id {
 	OPT_WAIT,
 	OPT_LIMIT,
 	OPT_REBUILD_AFTER,
+	OPT_COMPARE,
 	OPT_COUNT
 };
 

@@ -96,6 +96,21 @@ static int look(const struct ctl *ctl, const struct local *local, struct image *
 	return rc;
 }
 
+static int compare(const struct ctl *ctl, struct local *local, struct image *im)
+{
+	struct client *c;
+	int rc = local_reload(local);
+
+	if (rc == EXIT_OK)
+		rc = local_attach(ctl, local, NULL, &c, NULL);
+	if (rc)
+		return EXIT_USAGE;
+	im->map = local->map;
+	rc = image_copies_compare(im, c);
+	client_detach(c);
+	return rc;
+}
+
 int cmd_fsck(struct ctl *ctl, int argc, char **argv)
 {
 	struct local local;
@@ -115,6 +130,8 @@ int cmd_fsck(struct ctl *ctl, int argc, char **argv)
 		poll(NULL, 0, WAIT_MS);
 	}
 	progress_end(ctl);
+	if (rc == EXIT_OK && ctl_has(ctl, OPT_COMPARE))
+		rc = compare(ctl, &local, &im);
 	if (rc == EXIT_OK)
 		rc = print(ctl, &im);
 	if (rc == EXIT_OK && im.errors)

@@ -128,6 +128,8 @@ int scan_ask(struct client *c, const struct scan *scan, const uint8_t *after,
 
 /* Read every bucket. 0, or an exit code after complaining. */
 int image_scan(struct image *im, struct client *c);
+/* Compare the copies of each bucket with one another; findings are added. As image_scan. */
+int image_copies_compare(struct image *im, struct client *c);
 /* Compare everything with everything; findings are added. */
 void image_check(struct image *im);
 

@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,9 @@
 #include "net/wire.h"
 #include "shim/wfsctl/fsck.h"
 
-#define KEY_HEAD (META_PREFIX_SIZE)
+#define KEY_HEAD    (META_PREFIX_SIZE)
+#define PATIENCE_MS 5000u
+#define PAUSE_MS    100
 
 struct entry {
 	uint16_t bucket;
@@ -396,6 +399,19 @@ static int scan_failed(const struct image *im, uint16_t bucket, int rc)
 		im->map->shards[im->map->buckets[bucket].primary].node, strerror(-rc));
 }
 
+/* With copies, who leads the bucket may be about to change: it is asked for again. */
+static bool scan_again(const struct image *im, int rc, uint64_t *until_ms)
+{
+	if (im->map->copies == 1 || rc == -EPERM || rc == -EACCES || rc == -EPROTO)
+		return false;
+	if (*until_ms == 0)
+		*until_ms = now_ms() + 3ull * im->map->lease_ms + PATIENCE_MS;
+	if (now_ms() > *until_ms)
+		return false;
+	poll(NULL, 0, PAUSE_MS);
+	return true;
+}
+
 static int scan_bucket(struct image *im, struct client *c, uint16_t bucket, void *data)
 {
 	struct scan scan = {.bucket = bucket};
@@ -403,11 +419,14 @@ static int scan_bucket(struct image *im, struct client *c, uint16_t bucket, void
 	uint8_t after[META_KEY_MAX];
 	uint32_t after_size = 0;
 	struct scan_answer answer = {0};
+	uint64_t until_ms = 0;
 	bool began = false;
 
 	while (!answer.eof) {
 		int rc = scan_ask(c, &scan, after, after_size, data, &answer);
 
+		if (rc && scan_again(im, rc, &until_ms))
+			continue;
 		if (rc)
 			return scan_failed(im, bucket, rc);
 		if (began && answer.shard != im->buckets[bucket].shard) {

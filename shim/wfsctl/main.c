@@ -74,6 +74,7 @@ static const struct opt {
 	[OPT_LIMIT] = {"limit", 0, "MIB",
 		"each shard copies so many MiB/s at most; 0: half of the time while it "
 		"serves"},
+	[OPT_COMPARE] = {"compare", 0, NULL, "all copies with one another, too"},
 	[OPT_REBUILD_AFTER] = {"rebuild-after", 0, "SECONDS",
 		"a node dead for so long is replaced by copies elsewhere (default 60)"},
 };
@@ -140,7 +141,7 @@ static const struct command commands[] = {
 		BIT(OPT_NODE) | BIT(OPT_FS) | BIT(OPT_MOUNT), 1, -1, cmd_run},
 	{"fsck", NULL, "",
 		"read all metadata and report what does not fit; repairs nothing",
-		"wfsctl fsck", BIT(OPT_NODE) | BIT(OPT_TIMEOUT), 0, 0, cmd_fsck},
+		"wfsctl fsck", BIT(OPT_NODE) | BIT(OPT_TIMEOUT) | BIT(OPT_COMPARE), 0, 0, cmd_fsck},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

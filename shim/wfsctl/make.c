@@ -64,8 +64,8 @@ int node_make(const struct node_make *make)
 		return ctl_fail(
 			"%s: %s: choose another directory", folder, strerror(errno));
 	for (unsigned s = 0; rc == EXIT_OK && !make->devices && s < make->shards; s++)
-		rc = device_make(make->ctl, make->id, node_device(make, s),
-			make->size_bytes);
+		rc = device_make(
+			make->ctl, make->id, node_device(make, s), make->size_bytes);
 	return rc;
 }
 

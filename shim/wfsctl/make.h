@@ -13,14 +13,15 @@ struct node_make {
 	unsigned shards;
 	const char *const *devices; /* one each; NULL: files in the node's directory */
 	uint64_t size_bytes;
-	uint64_t memory_bytes; /* 0: wfsd's default */
+	uint64_t memory_bytes;             /* 0: wfsd's default */
 	const struct place *place;         /* of the map, for node_conf_make */
 	const struct place_member *member; /* of etcd, that it runs; NULL: none */
 };
 
 /* As node_path: valid for a few calls. */
 const char *node_device(const struct node_make *make, unsigned shard);
-int device_make(const struct ctl *ctl, uint32_t id, const char *path, uint64_t size_bytes);
+int device_make(
+	const struct ctl *ctl, uint32_t id, const char *path, uint64_t size_bytes);
 /* The directory, and the device files. */
 int node_make(const struct node_make *make);
 int node_conf_make(const struct node_make *make);

@@ -1,6 +1,6 @@
 /*
- * rebuild: the buckets that are being copied, or wait for it; the limit; and waiting until
- * all are whole.
+ * rebuild: the buckets that are being copied, or wait for it; the limit; and waiting
+ * until all are whole.
  *
  * A bucket is whole when its members are its targets and there are as many as copies. The
  * map tells that; how far a copy is, only the shard that leads the bucket.
@@ -136,9 +136,8 @@ static void sums_ask(const struct ctl *ctl, const struct map *map, struct client
 		struct wire_shard_stats stats;
 		uint32_t none = 0;
 
-		if (shard_runs(ctl, map, i) &&
-			shard_ask(c, i, OP_SHARD_STATS, &stats, sizeof(stats), NULL,
-				&none))
+		if (shard_runs(ctl, map, i) && shard_ask(c, i, OP_SHARD_STATS, &stats,
+						       sizeof(stats), NULL, &none))
 			repair_sum_shard(sum, &stats);
 	}
 }
@@ -166,7 +165,8 @@ static void row_add(struct table *t, const struct map *map, uint32_t from,
 	table_count(t, RE_TOTAL, le64_get(r->total_bytes));
 }
 
-/* All rows with -o and --json; else, on a screen, those that move and the first to come. */
+/* All rows with -o and --json; else, on a screen, those that move and the first to come.
+ */
 static uint32_t rows_ask(const struct ctl *ctl, const struct map *map, struct client *c,
 	struct wire_repair *records, struct table *t)
 {
@@ -177,9 +177,8 @@ static uint32_t rows_ask(const struct ctl *ctl, const struct map *map, struct cl
 		struct wire_repairs reply;
 		uint32_t size = REPAIRS_MAX * (uint32_t)sizeof(*records);
 
-		if (!shard_runs(ctl, map, i) ||
-			!shard_ask(c, i, OP_REPAIRS, &reply, sizeof(reply), records,
-				&size))
+		if (!shard_runs(ctl, map, i) || !shard_ask(c, i, OP_REPAIRS, &reply,
+							sizeof(reply), records, &size))
 			continue;
 		for (uint32_t k = 0; k < size / sizeof(*records); k++) {
 			waiting += records[k].stage == REPAIR_WAITING;
@@ -216,12 +215,13 @@ static void sum_print(
 		printf(", about %s left", text_seconds(ctl, left_s));
 	putchar('\n');
 	if (sum->short_of)
-		printf("%u buckets cannot have %u copies: bring nodes back, or add some\n",
+		printf("%u buckets cannot have %u copies: bring nodes back, or add "
+		       "some\n",
 			sum->short_of, map->copies);
 }
 
-static void sum_json(const struct map *map, const struct repair_sum *sum,
-	const struct table *t)
+static void sum_json(
+	const struct map *map, const struct repair_sum *sum, const struct table *t)
 {
 	struct json j = {.file = stdout};
 	double left_s = repair_seconds_left(sum);
@@ -306,7 +306,8 @@ static void wait_show(
 	char text[200], left[64] = "";
 
 	if (left_s >= 0)
-		snprintf(left, sizeof(left), ", about %s left", text_seconds(ctl, left_s));
+		snprintf(
+			left, sizeof(left), ", about %s left", text_seconds(ctl, left_s));
 	snprintf(text, sizeof(text), "%u of %u buckets are not whole, %s/s%s",
 		sum->moving > sum->reduced ? sum->moving : sum->reduced,
 		local->map->bucket_count, text_bytes(ctl, sum->rate), left);
@@ -346,10 +347,12 @@ static int wait_whole(const struct ctl *ctl, struct local *local)
 		if ((sum.moving == 0 && !sum.unplanned) || now_ms() > end_ms) {
 			progress_end(ctl);
 			return sum.moving == 0 && !sum.unplanned
-				       ? ctl_fail("%u buckets cannot have %u copies: bring "
+				       ? ctl_fail("%u buckets cannot have %u copies: "
+						  "bring "
 						  "nodes back, or add some",
 						 sum.reduced, local->map->copies)
-				       : ctl_fail("%u buckets are not whole yet: it goes on",
+				       : ctl_fail("%u buckets are not whole yet: it goes "
+						  "on",
 						 sum.moving);
 		}
 		change_pause();

@@ -1,6 +1,6 @@
 /*
- * How far the buckets are from where they should be: what the map says, and what the shards
- * that lead them say.
+ * How far the buckets are from where they should be: what the map says, and what the
+ * shards that lead them say.
  */
 #ifndef WFS_WFSCTL_REPAIR_H
 #define WFS_WFSCTL_REPAIR_H
@@ -9,8 +9,8 @@
 #include "shim/wfsctl/local.h"
 
 struct repair_sum {
-	uint32_t reduced; /* buckets with fewer members than copies */
-	uint32_t moving;  /* whose members are not their targets, for whatever reason */
+	uint32_t reduced;  /* buckets with fewer members than copies */
+	uint32_t moving;   /* whose members are not their targets, for whatever reason */
 	uint32_t short_of; /* that cannot have enough copies: too few nodes */
 	bool unplanned; /* nodes came or went, and the keepers have yet to plan for it */
 	uint64_t copying;

@@ -1,0 +1,70 @@
+#!/bin/bash
+# fsck --compare finds a key that one copy has otherwise; rebuild --limit is kept; commands
+# that need copies are refused without.
+. "$(dirname "$0")/lib.sh"
+
+own_cluster --nodes 2 --copies 2 --lease 2
+wfs sh -c 'mkdir /wfs/d && echo y >/wfs/d/count && head -c 3M /dev/urandom >/wfs/d/large'
+count=$(wfs stat -c %i /wfs/d/count)
+expect 0 ctl fsck --compare
+says "0 errors"
+ctl cluster stop >/dev/null
+$E2E_PYTHON - "$WFS_CLUSTER/node1/index0" "$count" <<-'END'
+	import ctypes, struct, sys
+	lib = ctypes.CDLL("librocksdb.so.7.8")
+	for f in ("rocksdb_options_create", "rocksdb_open", "rocksdb_writeoptions_create",
+	          "rocksdb_readoptions_create", "rocksdb_get"):
+	    getattr(lib, f).restype = ctypes.c_void_p
+	err = ctypes.c_char_p()
+	p = ctypes.c_void_p
+	db = lib.rocksdb_open(p(lib.rocksdb_options_create()), sys.argv[1].encode(),
+	                      ctypes.byref(err))
+	assert db, err.value
+	w, r = p(lib.rocksdb_writeoptions_create()), p(lib.rocksdb_readoptions_create())
+	ino = int(sys.argv[2])
+	k = struct.pack(">BHcQI", 1, ino >> 48, b"I", ino, 0xffffffff)
+	n = ctypes.c_size_t()
+	v = lib.rocksdb_get(p(db), r, k, ctypes.c_size_t(len(k)), ctypes.byref(n),
+	                    ctypes.byref(err))
+	assert v, k
+	v = bytearray(ctypes.string_at(v, n.value))
+	struct.pack_into("<I", v, 8, 3)
+	lib.rocksdb_put(p(db), w, k, ctypes.c_size_t(16), bytes(v),
+	                ctypes.c_size_t(len(v)), ctypes.byref(err))
+	assert not err.value, err.value
+	lib.rocksdb_close(p(db))
+END
+ctl cluster start >/dev/null
+expect 0 ctl rebuild --wait --timeout 30
+expect 1 ctl fsck --compare
+says copies-differ "type 'I'"
+
+expect 0 ctl rebuild --limit 7 --json
+says '"limit_mib_s": 7' '"whole": true'
+expect 2 ctl rebuild --limit much
+expect 1 ctl node drain 0
+says "node add"
+expect 1 ctl node remove 1
+says "drain 1"
+expect 2 ctl node drain 7
+expect 1 ctl node replace 1
+says "stop"
+
+# The only copy in sync: not without --force.
+ctl node stop 1 >/dev/null
+wait_until 20 sh -c "'$E2E_BIN/wfsctl' status --json | grep -q '\"buckets_reduced\": 256'"
+kill_nodes 0
+expect 1 ctl node remove 0
+says "only copy" "256 buckets" --force
+expect 1 ctl node replace 0
+says "only copy" --force
+expect 0 ctl cluster start
+expect 0 ctl rebuild --wait --timeout 30
+ctl cluster stop >/dev/null
+
+WFS_CLUSTER=$E2E_TMP/one
+ctl cluster create --nodes 1 --size 160M >/dev/null
+for command in "node add" "node drain 0" "node remove 0" "node replace 0" rebuild; do
+	expect 2 ctl $command
+	says copies
+done
