@@ -2,7 +2,7 @@
  * Registers that tell when a read is stale, and how long programs were held up.
  *
  *   register write DIR BOARD STOP     counts up the file DIR/<i>/register for each i
- *   register read DIR BOARD STOP      reads them
+ *   register read DIR BOARD STOP      reads them; STOP far: its pauses do not count
  *   register reset|rounds|gap BOARD   forget the pauses; how many rounds; longest pause, ms
  *
  * One program writes, any number on any hosts read, all until the file STOP is there; each
@@ -128,7 +128,7 @@ static void gap_note(uint64_t *last_ms, uint64_t *resets)
 	atomic_fetch_add(&board->rounds, 1);
 }
 
-static void run(bool writing, const char *stop)
+static void run(bool writing, const char *stop, bool far)
 {
 	const struct timespec period = {.tv_nsec = PERIOD_MS * 1000000};
 	uint64_t last_ms = now_ms(), resets = board->resets;
@@ -143,7 +143,8 @@ static void run(bool writing, const char *stop)
 		read_round(i, fd);
 		if (anew && close(fd))
 			die("close", i);
-		gap_note(&last_ms, &resets);
+		if (!far)
+			gap_note(&last_ms, &resets);
 		nanosleep(&period, NULL);
 	}
 }
@@ -151,6 +152,7 @@ static void run(bool writing, const char *stop)
 int main(int argc, char **argv)
 {
 	bool writing = argc == 5 && strcmp(argv[1], "write") == 0;
+	bool far = argc == 6 && strcmp(argv[5], "far") == 0;
 
 	if (argc == 3) {
 		board = board_open(argv[2]);
@@ -164,8 +166,8 @@ int main(int argc, char **argv)
 		}
 		return 0;
 	}
-	if (argc != 5) {
-		fprintf(stderr, "usage: register write|read DIR BOARD STOP\n"
+	if (argc != 5 && !far) {
+		fprintf(stderr, "usage: register write|read DIR BOARD STOP [far]\n"
 				"       register reset|rounds|gap BOARD\n");
 		return 2;
 	}
@@ -176,6 +178,6 @@ int main(int argc, char **argv)
 		if (writing)
 			write_round(i, fds[i]);
 	}
-	run(writing, argv[4]);
+	run(writing, argv[4], far);
 	return 0;
 }
