@@ -49,6 +49,11 @@ s = json.load(sys.stdin)
 n = {x["id"]: x for x in s["nodes"]}
 sys.exit(not (s["buckets_away"] == 0 and n[int(sys.argv[1])]["primary_buckets"] == 0))' "$1"
 }
+# purged: nothing that was removed is kept any more, as it is for 10 s after a restart.
+purged()
+{
+	! ctl fsck | grep -q unlinked
+}
 wait_healthy()
 {
 	local end=$(($(now_ms) + $1 * 1000))

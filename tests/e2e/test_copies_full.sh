@@ -83,4 +83,5 @@ load()
 wait_until 30 load
 [ "$(wfs sh -c 'cat /wfs/kept/* | sort -n | tail -n 1')" = 40 ] || fail "kept"
 wait_healthy 60
+wait_until 60 purged
 expect 0 ctl fsck

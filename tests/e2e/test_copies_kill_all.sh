@@ -23,10 +23,6 @@ kill_all()
 	[ $1 = ride ] || kill -9 $load 2>/dev/null || :
 	wait_until 10 sh -c "! kill -0 $(echo $pids_now | sed 's/ / 2>\/dev\/null || kill -0 /g')"
 }
-purged()
-{
-	[ "$(ctl fsck | grep -c unlinked)" = 0 ]
-}
 RANDOM=${CHAOS_SEED:-$$}
 echo "seed ${CHAOS_SEED:-$$}"
 for round in $(seq "${rounds:-5}"); do
