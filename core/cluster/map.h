@@ -18,6 +18,7 @@
 #define MAP_SHARDS_MAX      4096u
 #define MAP_FILESYSTEMS_MAX 256u
 #define MAP_FSNAME_MAX      63u
+#define MAP_HOST_MAX        63u
 #define MAP_COPIES_MAX      3u
 #define MAP_DOMAIN_MAX      31u
 
@@ -32,7 +33,7 @@ enum map_node_state {
 
 struct map_node {
 	uint32_t id;
-	char host[64];
+	char host[MAP_HOST_MAX + 1];
 	char socket[108]; /* path of its Unix socket, for programs on its host */
 	char domain[MAP_DOMAIN_MAX + 1]; /* what fails together; default "node<id>" */
 	enum map_node_state state;

@@ -176,4 +176,7 @@ void commits_advance(struct shard *s);
 /* All of a bucket end with -EREMCHG: it is no longer ours. */
 void commits_fail(struct shard *s, uint16_t bucket);
 
+/* Some backup has no room for new data. */
+bool members_full(struct shard *s, uint16_t bucket);
+
 #endif

@@ -15,6 +15,8 @@
 
 /* How long files stay open that a session held when it ended. */
 #define LINGER_US 5000000u
+/* Full with so much left: for what is on its way. */
+#define FULL_BYTES ((uint64_t)8 << 20)
 /* What an inode counts for in shard_fill: about what it and its name take. */
 #define INODE_FILL_BYTES 4096u
 
@@ -194,6 +196,8 @@ int exec_begin(struct exec *x, uint16_t bucket, uint32_t block_count, bool delet
 
 	if (!exec_is_member(x) && !shard_owns(s, bucket))
 		return -EREMCHG; /* not ours any more */
+	if (!deletes && members_full(s, bucket))
+		return -ENOSPC;
 	x->bucket = bucket;
 	x->record = (struct store_record){
 		.bucket = bucket,
@@ -553,7 +557,9 @@ uint32_t shard_fill(struct shard *s)
 	/* used * 2^32 / size would overflow: 16 bits at a time. */
 	unit = (st.size_bytes >> 16) + 1;
 	used = (used / unit << 16) + (used % unit << 16) / unit;
-	s->fill = used >= UINT32_MAX ? UINT32_MAX : (uint32_t)used + 1;
+	s->fill = used >= SHARD_FULL ? SHARD_FULL - 1 : (uint32_t)used + 1;
+	if (st.free_bytes < FULL_BYTES && st.free_bytes < st.size_bytes / 32)
+		s->fill = SHARD_FULL;
 	return s->fill;
 }
 

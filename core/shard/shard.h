@@ -69,9 +69,10 @@ void shard_handle(struct shard *s, struct request *req);
 /* Timers, purges, retries. Returns us until it wants to be called again. */
 uint64_t shard_poll(struct shard *s);
 /*
- * How full it is: data, and 4 KiB an inode, of its device, as a fraction of 2^32. Never 0.
- * Cheap enough for every turn of the loop.
+ * How full it is: data, and 4 KiB an inode, of its device, as a fraction of 2^32. Never 0;
+ * SHARD_FULL: it takes no more data. Cheap enough for every turn of the loop.
  */
+#define SHARD_FULL UINT32_MAX
 uint32_t shard_fill(struct shard *s);
 /* A session is over: its open files are closed. (Also OP_SESSION_END.) */
 void shard_session_end(struct shard *s, uint64_t session);

@@ -129,6 +129,7 @@ struct shard {
 
 	struct place *place; /* of new directories */
 	uint32_t fill;       /* 0: to be computed */
+	uint64_t room_ask_us; /* when a full member may be asked again */
 	struct open_table *opens;
 	uint64_t grace_us;
 	uint64_t grace_until_us;  /* every file counts as open; 0: over */

@@ -8,6 +8,7 @@
 
 #define DEPTH_MAX        2048
 #define STATFS_FRESH_NS  1000000000u
+#define STATFS_PATIENCE_MS 500u /* a dead node has no room */
 #define PATH_OF_PAGE     65536u
 
 /* One page of records into slot's data. -EPROTO when it is not what it should be. */
@@ -168,6 +169,7 @@ static int shard_stats(struct client *c, uint16_t shard, struct wire_shard_stats
 		.op = OP_SHARD_STATS,
 		.target = shard,
 		.to_shard = true,
+		.timeout_ms = STATFS_PATIENCE_MS,
 		.reply = out,
 		.reply_size = sizeof(*out),
 	};

@@ -230,6 +230,40 @@ static void plan_members(struct plan *plan)
 			i ? "," : "etcd:", plan->member_port + 2 * i);
 }
 
+/* Host `n` of --hosts A,B,...; false when there is none, or too long a one. */
+static bool plan_host(const struct plan *plan, uint64_t n, char out[MAP_HOST_MAX + 1])
+{
+	const char *at = plan->ctl->values[OPT_HOSTS];
+	size_t size;
+
+	if (!at)
+		at = "127.0.0.1";
+	else
+		while (n-- > 0 && at)
+			at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL;
+	if (!at)
+		return false;
+	size = strcspn(at, ",");
+	if (size == 0 || size > MAP_HOST_MAX)
+		return false;
+	memcpy(out, at, size);
+	out[size] = 0;
+	return true;
+}
+
+static int plan_hosts(const struct plan *plan)
+{
+	const char *hosts = plan->ctl->values[OPT_HOSTS];
+	char host[MAP_HOST_MAX + 1];
+
+	for (uint64_t n = 0; n <= plan->nodes && hosts; n++)
+		if (plan_host(plan, n, host) != (n < plan->nodes))
+			return ctl_usage("--hosts %s: give an address for each of %llu "
+					 "nodes",
+				hosts, (unsigned long long)plan->nodes);
+	return EXIT_OK;
+}
+
 static int plan_sizes(struct plan *plan)
 {
 	struct ctl *ctl = plan->ctl;
@@ -318,7 +352,7 @@ static struct map *plan_map(const struct plan *plan)
 
 		node->id = n;
 		snprintf(node->domain, sizeof(node->domain), "node%u", n);
-		snprintf(node->host, sizeof(node->host), "127.0.0.1");
+		plan_host(plan, n, node->host);
 		snprintf(node->socket, sizeof(node->socket), "%s",
 			node_path(plan->ctl, n, "wfsd.sock"));
 		for (uint32_t s = 0; s < per; s++)
@@ -473,6 +507,8 @@ int cmd_cluster_create(struct ctl *ctl, int argc, char **argv)
 	rc = plan_map_place(&plan);
 	if (rc == EXIT_OK)
 		rc = plan_numbers(&plan);
+	if (rc == EXIT_OK)
+		rc = plan_hosts(&plan);
 	if (rc == EXIT_OK)
 		rc = plan_sizes(&plan);
 	if (rc == EXIT_OK)

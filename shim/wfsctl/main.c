@@ -63,6 +63,8 @@ static const struct opt {
 	[OPT_MAP_USER] = {"map-user", 0, "NAME", "user of that etcd"},
 	[OPT_MAP_PASSWORD_FILE] = {"map-password-file", 0, "FILE",
 		"whose first line is the user's password"},
+	[OPT_HOSTS] = {"hosts", 0, "A,B,...",
+		"address of each node's host (default: 127.0.0.1 for all)"},
 	[OPT_NODE] = {"node", 0, "ID",
 		"attach to this node (default: the first that runs)"},
 	[OPT_FS] = {"fs", 0, "NAME", "filesystem (default: the first)"},
@@ -89,7 +91,8 @@ static const struct command commands[] = {
 			BIT(OPT_FORCE) | BIT(OPT_TIMEOUT) | BIT(OPT_MEMORY) |
 			BIT(OPT_COPIES) | BIT(OPT_LEASE) | BIT(OPT_REBUILD_AFTER) |
 			BIT(OPT_MAP) | BIT(OPT_MAP_CA) | BIT(OPT_MAP_CERT) |
-			BIT(OPT_MAP_KEY) | BIT(OPT_MAP_USER) | BIT(OPT_MAP_PASSWORD_FILE),
+			BIT(OPT_MAP_KEY) | BIT(OPT_MAP_USER) | BIT(OPT_MAP_PASSWORD_FILE) |
+			BIT(OPT_HOSTS),
 		0, 1, cmd_cluster_create},
 	{"cluster", "start", "", "start all nodes that do not run",
 		"wfsctl cluster start", BIT(OPT_TIMEOUT), 0, 0, cmd_cluster_start},
