@@ -3,11 +3,10 @@
  * the extents, whose ids are each store's own, name blocks of equal crcs.
  */
 #include "tests/lib/world.h"
+#include "tests/lib/check.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include <criterion/criterion.h>
 
 #include "meta/schema.h"
 
@@ -29,7 +28,7 @@ static void each_key(struct world_shard *ws, uint16_t bucket,
 	struct kv_iter *it;
 
 	meta_key_prefix(&prefix, bucket, 0);
-	cr_assert_eq(kv_iter_open(ws->kv, &it), 0);
+	check_eq(kv_iter_open(ws->kv, &it), 0);
 	for (it->ops->seek(it, prefix.bytes, 3); it->ops->valid(it); it->ops->next(it)) {
 		size_t key_size, value_size;
 		const uint8_t *key = it->ops->key(it, &key_size);
@@ -64,8 +63,8 @@ static void copy_key(void *ctx, const uint8_t *key, size_t key_size, const uint8
 			buf_append(&copy->keys, value, value_size);
 		return;
 	}
-	cr_assert_eq(meta_key_extent_parse(key, key_size, &block), 0);
-	cr_assert_eq(extent_decode(value, value_size, block, &id, &count), 0);
+	check_eq(meta_key_extent_parse(key, key_size, &block), 0);
+	check_eq(extent_decode(value, value_size, block, &id, &count), 0);
 	for (uint32_t i = 0; i < count; i++) {
 		struct cell cell = {.ino = be64_read(key + META_PREFIX_SIZE),
 			.chunk = be64_read(key + META_PREFIX_SIZE + 8),
@@ -97,14 +96,14 @@ static void first_difference(struct world *w, uint16_t bucket, const struct buck
 		if (memcmp(x, y, 8) != 0 || memcmp((uint8_t *)a->keys.data + at + 8,
 						    (uint8_t *)b->keys.data + at + 8,
 						    x[0] + x[1]) != 0)
-			cr_assert(false,
+			check(false,
 				"bucket %u: its copies differ at a key of type %c / %c, "
 				"seed %llu",
 				bucket, ((char *)a->keys.data)[at + 8 + 3],
 				((char *)b->keys.data)[at + 8 + 3], SEED);
 		at += 8 + x[0] + x[1];
 	}
-	cr_assert(false, "bucket %u: one copy has more keys, seed %llu", bucket, SEED);
+	check(false, "bucket %u: one copy has more keys, seed %llu", bucket, SEED);
 }
 
 static void copies_compare(struct world *w, uint16_t bucket, uint32_t first,
@@ -114,16 +113,16 @@ static void copies_compare(struct world *w, uint16_t bucket, uint32_t first,
 
 	bucket_read(w, first, bucket, &a);
 	bucket_read(w, second, bucket, &b);
-	cr_assert_eq(w->shards[first].shard->lsn[bucket],
+	check_eq(w->shards[first].shard->lsn[bucket],
 		w->shards[second].shard->lsn[bucket], "lsn of bucket %u, seed %llu", bucket,
 		SEED);
 	if (a.keys.size_bytes != b.keys.size_bytes ||
 		(a.keys.size_bytes &&
 			memcmp(a.keys.data, b.keys.data, a.keys.size_bytes) != 0))
 		first_difference(w, bucket, &a, &b);
-	cr_assert_eq(a.cells.size_bytes, b.cells.size_bytes,
+	check_eq(a.cells.size_bytes, b.cells.size_bytes,
 		"bucket %u: copies of different size, seed %llu", bucket, SEED);
-	cr_assert(!a.cells.size_bytes ||
+	check(!a.cells.size_bytes ||
 			memcmp(a.cells.data, b.cells.data, a.cells.size_bytes) == 0,
 		"bucket %u: the blocks of its copies differ, seed %llu", bucket, SEED);
 	buf_release(&a.keys);
@@ -146,11 +145,11 @@ static void count_blocks(void *ctx, const uint8_t *key, size_t key_size,
 
 	if (key[3] != 'E')
 		return;
-	cr_assert_eq(meta_key_extent_parse(key, key_size, &block), 0);
-	cr_assert_eq(extent_decode(value, value_size, block, &id, &count), 0);
+	check_eq(meta_key_extent_parse(key, key_size, &block), 0);
+	check_eq(extent_decode(value, value_size, block, &id, &count), 0);
 	bc->count += count;
 	for (uint32_t i = 0; i < count; i++)
-		cr_assert(store_block_live(bc->ws->store, id + i), "block is not in use");
+		check(store_block_live(bc->ws->store, id + i), "block is not in use");
 }
 
 void world_copies_check(struct world *w)
@@ -168,7 +167,7 @@ void world_copies_check(struct world *w)
 		for (uint32_t i = 0; i < w->map->bucket_count; i++)
 			each_key(bc.ws, (uint16_t)i, count_blocks, &bc);
 		store_stats(bc.ws->store, &st);
-		cr_assert_eq(st.live_bytes, bc.count * WFS_BLOCK_SIZE,
+		check_eq(st.live_bytes, bc.count * WFS_BLOCK_SIZE,
 			"shard %u: %llu blocks live, %llu named, seed %llu", s,
 			(unsigned long long)st.live_bytes / WFS_BLOCK_SIZE,
 			(unsigned long long)bc.count, SEED);
