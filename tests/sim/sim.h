@@ -180,7 +180,7 @@ bool clients_idle(void);
 void clients_end(void);
 /* Read everything once more, when all is well. */
 void clients_last_look(void);
-struct op *history_add(const struct op *op);
+void op_keep(const struct op *op);
 
 void names_check(void);
 void cells_check(void);
