@@ -793,6 +793,24 @@ static uint64_t later(uint64_t now, uint64_t by_us)
 	return by_us > UINT64_MAX - now ? UINT64_MAX : now + by_us;
 }
 
+/* A slow device lets others come in between. */
+static bool device_turn(struct world *w, struct world_shard *ws)
+{
+	uint64_t latest_us = ws->slow_us ? ws->slow_us : w->shuffle ? 400 : 0;
+	uint64_t now = now_of(w);
+
+	if (device_sim_idle(ws->dev)) {
+		ws->device_us = 0;
+		return false;
+	}
+	if (ws->device_us == 0)
+		ws->device_us = now + (latest_us ? world_random(w) % latest_us : 0);
+	if (now < ws->device_us)
+		return false;
+	ws->device_us = 0;
+	return device_sim_step(ws->dev) > 0;
+}
+
 static bool shard_turn(struct world *w, struct world_shard *ws)
 {
 	uint64_t now = now_of(w), store_us, shard_us;
@@ -805,14 +823,7 @@ static bool shard_turn(struct world *w, struct world_shard *ws)
 			ws->keeper_us = store_us;
 		busy = true;
 	}
-	if (now >= ws->device_us) {
-		busy = device_sim_step(ws->dev) > 0;
-		/* A slow device lets others come in between. */
-		if (ws->slow_us)
-			ws->device_us = now + world_random(w) % ws->slow_us;
-		else if (w->shuffle)
-			ws->device_us = now + world_random(w) % 400;
-	}
+	busy = device_turn(w, ws) || busy;
 	if (device_sim_crashed(ws->disk))
 		return true;
 	while (!list_empty(&ws->local)) {
@@ -830,7 +841,8 @@ static bool shard_turn(struct world *w, struct world_shard *ws)
 	if (store_us < shard_us)
 		shard_us = store_us;
 	ws->next_us = later(now, shard_us);
-	return busy || shard_us == 0;
+	return busy || shard_us == 0 ||
+	       (ws->device_us == 0 && !device_sim_idle(ws->dev));
 }
 
 void world_turn(struct world *w)

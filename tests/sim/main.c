@@ -4,6 +4,8 @@
  * sim -q SEED         one seed, quietly
  * sim -m [-n N]       every mutation must be found within N seeds
  *
+ * -w FAULT            without faults of this kind (to see which of them matter)
+ *
  * A seed that fails says so in one line, and what to type to see it. SIM_LOG=1 shows the
  * log lines of the nodes as well.
  */
@@ -19,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEED_SECONDS_MAX 120
+#define SEED_SECONDS_MAX 10
 #define WORKERS_MAX      64
 
 struct worker {
@@ -230,13 +232,14 @@ int main(int argc, char **argv)
 	const char *only = NULL;
 	int option;
 
-	while ((option = getopt(argc, argv, "n:f:qmx:")) != -1)
+	while ((option = getopt(argc, argv, "n:f:qmx:w:")) != -1)
 		switch (option) {
 		case 'n': count = strtoull(optarg, NULL, 0); break;
 		case 'f': from = strtoull(optarg, NULL, 0); break;
 		case 'q': quiet = true; break;
 		case 'm': mutate = true; break;
 		case 'x': only = optarg; break;
+		case 'w': sim_without(optarg); break;
 		default: return 2;
 		}
 	if (only)

@@ -141,6 +141,15 @@ static void clock_choose(struct world_shard *ws)
 	sim.report.faults[FAULT_CLOCK]++;
 }
 
+static bool without[FAULT_COUNT];
+
+void sim_without(const char *name)
+{
+	for (unsigned i = 0; i < FAULT_COUNT; i++)
+		if (strcmp(name, fault_names[i]) == 0)
+			without[i] = true;
+}
+
 static void mix_choose(void)
 {
 	struct nemesis *n = &sim.nemesis;
@@ -156,6 +165,9 @@ static void mix_choose(void)
 	sim.links = sim.do_kind[DO_LINK] = sim_chance(30);
 	n->gap_us = 200000 + sim_below(2000000);
 	sim.think_us = 20000 + sim_below(200000);
+	for (unsigned i = 0; i < FAULT_COUNT; i++)
+		if (without[i])
+			n->on[i] = false;
 	/* A device that lies needs others that do not fail at the same time. */
 	if (n->on[FAULT_LOST_WRITE] || n->on[FAULT_CORRUPT] || n->on[FAULT_MISDIRECT]) {
 		bool lies = sim_chance(25);
@@ -194,12 +206,45 @@ static void tree_make(void)
 	}
 }
 
+static void bucket_trace(uint32_t bucket)
+{
+	static const char *const roles[] = {
+		"none", "backup", "taking", "primary", "leaving"};
+	static const char *const stages[] = {"joining", "joined", "live", "copying"};
+	struct world *w = &sim.w;
+
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		const struct bucket_state *b;
+
+		if (!w->shards[i].alive)
+			continue;
+		b = &w->shards[i].shard->buckets[bucket];
+		trace("bucket %u at shard %u: %s of epoch %u, last record %u:%" PRIu64
+		      ", leased %d, map %" PRIu64,
+			bucket, i, roles[b->role], b->epoch, b->record_epoch,
+			w->shards[i].shard->lsn[bucket], serves(&w->shards[i], bucket),
+			w->shards[i].map->epoch);
+		for (uint32_t k = 0; k < b->stream_count; k++) {
+			const struct stream *st = b->streams[k];
+
+			trace("  stream to %u: %s backup %d failed %d acked %" PRIu64
+			      " next %" PRIu64 " in flight %u joined %u:%" PRIu64
+			      " failing since %" PRIu64 " retry %" PRIu64 " unit %d",
+				st->shard, stages[st->stage], st->backup, st->failed,
+				st->acked, st->next, st->in_flight, st->join_epoch,
+				st->join_lsn, st->failing_us, st->retry_us, st->unit_out);
+		}
+	}
+}
+
 static void heal(void)
 {
 	uint64_t until = world_now_us(&sim.w) + HEAL_US;
 
 	while (!world_healthy(&sim.w) || !clients_idle()) {
 		if (world_now_us(&sim.w) >= until) {
+			for (uint32_t i = 0; i < sim.w.map->bucket_count; i++)
+				bucket_trace(i);
 			check(clients_idle(), "an operation does not end");
 			check(false, "it does not heal");
 		}

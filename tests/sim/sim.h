@@ -168,6 +168,9 @@ void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Ends the process when something is wrong. */
 void sim_run(uint64_t seed, bool loud);
 
+/* No seed has faults of this name. */
+void sim_without(const char *name);
+
 void nemesis_begin(void);
 void nemesis_turn(void);
 /* Everything is put right, but for what comes up by itself. */
