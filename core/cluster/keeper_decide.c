@@ -95,9 +95,10 @@ static uint32_t first_up(
 }
 
 /* Our shard has an empty device in place of the one its buckets were on. How many of them
- * nobody else could take. */
-static uint32_t device_replaced(
-	const struct keeper *k, struct map *map, uint32_t shard, bool *changed_out)
+ * nobody else could take. It leaves what it was a backup of the first time only: later it
+ * may have become one again, with a copy on the new device. */
+static uint32_t device_replaced(const struct keeper *k, struct map *map, uint32_t shard,
+	bool first, bool *changed_out)
 {
 	uint32_t stranded = 0;
 
@@ -105,7 +106,8 @@ static uint32_t device_replaced(
 		struct map_bucket *b = &map->buckets[i];
 		uint32_t heir;
 
-		*changed_out |= backup_remove(b, shard);
+		if (first)
+			*changed_out |= backup_remove(b, shard);
 		if (b->primary != shard)
 			continue;
 		heir = first_up(k, map, b);
@@ -115,19 +117,19 @@ static uint32_t device_replaced(
 		bucket_promote(b, heir);
 		*changed_out = true;
 	}
-	if (stranded)
+	if (stranded && first)
 		log_error(
 			"shard=%u has another device, and %u buckets have no other copy "
 			"that is up: bring back the old device",
 			shard, stranded);
-	else
+	else if (!stranded)
 		log_info("shard=%u has a new device: its buckets are copied to it again",
 			shard);
 	return stranded;
 }
 
-static bool device_set(
-	const struct keeper *k, struct map *map, uint32_t shard, const uint8_t uuid[16])
+static bool device_set(const struct keeper *k, struct map *map, uint32_t shard,
+	const uint8_t uuid[16], bool first)
 {
 	static const uint8_t none[16];
 	struct map_shard *s = &map->shards[shard];
@@ -136,20 +138,33 @@ static bool device_set(
 	if (memcmp(uuid, none, 16) == 0 || memcmp(uuid, s->device_uuid, 16) == 0)
 		return false;
 	if (memcmp(s->device_uuid, none, 16) != 0 &&
-		device_replaced(k, map, shard, &changed) > 0)
+		device_replaced(k, map, shard, first, &changed) > 0)
 		return changed;
 	memcpy(s->device_uuid, uuid, 16);
 	return true;
+}
+
+/* Ours, and on a device that the map does not know it by: what its buckets hold is with
+ * others, or with nobody. It says nothing about who else is a member. */
+static bool shard_blank(const struct keeper *k, const struct map *map, uint32_t shard)
+{
+	static const uint8_t none[16];
+	const struct map_shard *s = &map->shards[shard];
+
+	return k->opt.device_uuids && shard_ours(k, map, shard) &&
+	       memcmp(k->opt.device_uuids[s->index], none, 16) != 0 &&
+	       memcmp(k->opt.device_uuids[s->index], s->device_uuid, 16) != 0;
 }
 
 static bool devices_set(const struct keeper *k, struct map *map)
 {
 	bool changed = false;
 
-	for (uint32_t i = 0; k->claim && k->opt.device_uuids && i < map->shard_count; i++)
+	/* Again and again while there are buckets that nobody else could take. */
+	for (uint32_t i = 0; k->opt.device_uuids && i < map->shard_count; i++)
 		if (shard_ours(k, map, i))
-			changed |= device_set(
-				k, map, i, k->opt.device_uuids[map->shards[i].index]);
+			changed |= device_set(k, map, i,
+				k->opt.device_uuids[map->shards[i].index], k->claim);
 	return changed;
 }
 
@@ -168,7 +183,7 @@ static bool takeover(const struct keeper *k, struct map *map)
 			bucket_promote(b, heir);
 			changed = true;
 		}
-		if (!shard_ours(k, map, b->primary))
+		if (!shard_ours(k, map, b->primary) || shard_blank(k, map, b->primary))
 			continue;
 		for (uint32_t j = b->backup_count; j-- > 0;)
 			if (watch_of(k, map, b->backups[j])->dead) {
@@ -211,11 +226,13 @@ static bool propose(const struct keeper *k, struct map *map, const struct propos
 		return false;
 	if (p->kind == PROPOSE_DEVICE)
 		return shard_ours(k, map, p->shard) &&
-		       device_set(k, map, p->shard, p->device_uuid);
+		       device_set(k, map, p->shard, p->device_uuid, true);
 	if (p->bucket >= map->bucket_count)
 		return false;
 	b = &map->buckets[p->bucket];
 	if (b->epoch != p->epoch || !shard_ours(k, map, b->primary))
+		return false;
+	if (p->kind != PROPOSE_HANDOVER && shard_blank(k, map, b->primary))
 		return false;
 	switch (p->kind) {
 	case PROPOSE_EVICT: return backup_remove(b, p->shard);

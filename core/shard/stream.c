@@ -355,7 +355,8 @@ void stream_pump(struct stream *st)
 		return;
 	if (st->unit_out)
 		last = st->unit_lsn;
-	while (rc == 0 && st->next <= last && st->in_flight < STREAM_WINDOW) {
+	while (rc == 0 && !st->failed && st->next <= last &&
+		st->in_flight < STREAM_WINDOW) {
 		struct shipment *sh = history_find(s, st->bucket, st->next);
 
 		if (!sh) {
@@ -363,11 +364,10 @@ void stream_pump(struct stream *st)
 			member_soon(s);
 			return;
 		}
+		st->next++; /* before: it may fail at once, and go back */
 		rc = record_send(st, sh);
-		if (rc == 0)
-			st->next++;
 	}
-	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last)
+	if (rc == 0 && !st->failed && st->stage == STREAM_COPYING && !st->unit_out && st->next > last)
 		rc = unit_send(st);
 	if (rc < 0)
 		stream_back(st);

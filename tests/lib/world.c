@@ -382,9 +382,11 @@ static bool messages_step(struct world *w)
 
 		if (m->call && m->timeout_us <= now && !caller_frozen(w, m)) {
 			message_end(m, -ETIMEDOUT);
-			if (m->lost)
-				message_free(m);
 			return true;
+		}
+		if (m->lost && !m->call) {
+			message_free(m);
+			continue;
 		}
 		if (!m->served && m->due_us <= now &&
 			(!first || m->due_us < first->due_us))

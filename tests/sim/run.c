@@ -58,10 +58,64 @@ void trace(const char *format, ...)
 	putchar('\n');
 }
 
+static bool serves(const struct world_shard *ws, uint32_t bucket)
+{
+	return ws->alive && ws->shard->buckets[bucket].role == ROLE_PRIMARY &&
+	       world_shard_now_us(ws) < ws->shard->lease_until_us;
+}
+
+static void shard_trace(const struct world_shard *ws)
+{
+	if (!ws->alive)
+		return;
+	trace("shard %u: clock %" PRIu64 ", lease until %" PRIu64 ", log error %d, store "
+	      "away %d deaf %d, device %x in the map %x, wants turns at %" PRIu64
+	      " and %" PRIu64,
+		ws->number, world_shard_now_us(ws), ws->shard->lease_until_us,
+		store_error(ws->store), ws->map_store.away, ws->map_store.lose_answers,
+		ws->device_uuid[0], ws->map->shards[ws->number].device_uuid[0],
+		ws->next_us, ws->keeper_us);
+}
+
+static void bucket_trace(uint32_t bucket)
+{
+	static const char *const roles[] = {
+		"none", "backup", "taking", "primary", "leaving"};
+	static const char *const stages[] = {"joining", "joined", "live", "copying"};
+	struct world *w = &sim.w;
+
+	for (uint32_t i = 0; i < w->shard_count; i++) {
+		const struct bucket_state *b;
+
+		if (!w->shards[i].alive)
+			continue;
+		b = &w->shards[i].shard->buckets[bucket];
+		trace("bucket %u at shard %u: %s of epoch %u, last record %u:%" PRIu64
+		      ", leased %d, map %" PRIu64,
+			bucket, i, roles[b->role], b->epoch, b->record_epoch,
+			w->shards[i].shard->lsn[bucket], serves(&w->shards[i], bucket),
+			w->shards[i].map->epoch);
+		for (uint32_t k = 0; k < b->stream_count; k++) {
+			const struct stream *st = b->streams[k];
+
+			trace("  stream to %u: %s backup %d failed %d acked %" PRIu64
+			      " next %" PRIu64 " in flight %u joined %u:%" PRIu64
+			      " failing since %" PRIu64 " retry %" PRIu64 " unit %d",
+				st->shard, stages[st->stage], st->backup, st->failed,
+				st->acked, st->next, st->in_flight, st->join_epoch,
+				st->join_lsn, st->failing_us, st->retry_us, st->unit_out);
+		}
+	}
+}
+
 void check_failed(const char *file, int line, const char *what, const char *format, ...)
 {
 	va_list args;
 
+	for (uint32_t i = 0; sim.loud && i < sim.w.shard_count; i++)
+		shard_trace(&sim.w.shards[i]);
+	for (uint32_t i = 0; sim.loud && i < sim.w.map->bucket_count; i++)
+		bucket_trace(i);
 	printf("FAILED seed=%" PRIu64 " at %.3f s: ", sim.seed,
 		(double)world_now_us(&sim.w) / 1e6);
 	va_start(args, format);
@@ -73,12 +127,6 @@ void check_failed(const char *file, int line, const char *what, const char *form
 }
 
 /* --- the oracle of every turn --- */
-
-static bool serves(const struct world_shard *ws, uint32_t bucket)
-{
-	return ws->alive && ws->shard->buckets[bucket].role == ROLE_PRIMARY &&
-	       world_shard_now_us(ws) < ws->shard->lease_until_us;
-}
 
 static void one_primary(void)
 {
@@ -206,45 +254,12 @@ static void tree_make(void)
 	}
 }
 
-static void bucket_trace(uint32_t bucket)
-{
-	static const char *const roles[] = {
-		"none", "backup", "taking", "primary", "leaving"};
-	static const char *const stages[] = {"joining", "joined", "live", "copying"};
-	struct world *w = &sim.w;
-
-	for (uint32_t i = 0; i < w->shard_count; i++) {
-		const struct bucket_state *b;
-
-		if (!w->shards[i].alive)
-			continue;
-		b = &w->shards[i].shard->buckets[bucket];
-		trace("bucket %u at shard %u: %s of epoch %u, last record %u:%" PRIu64
-		      ", leased %d, map %" PRIu64,
-			bucket, i, roles[b->role], b->epoch, b->record_epoch,
-			w->shards[i].shard->lsn[bucket], serves(&w->shards[i], bucket),
-			w->shards[i].map->epoch);
-		for (uint32_t k = 0; k < b->stream_count; k++) {
-			const struct stream *st = b->streams[k];
-
-			trace("  stream to %u: %s backup %d failed %d acked %" PRIu64
-			      " next %" PRIu64 " in flight %u joined %u:%" PRIu64
-			      " failing since %" PRIu64 " retry %" PRIu64 " unit %d",
-				st->shard, stages[st->stage], st->backup, st->failed,
-				st->acked, st->next, st->in_flight, st->join_epoch,
-				st->join_lsn, st->failing_us, st->retry_us, st->unit_out);
-		}
-	}
-}
-
 static void heal(void)
 {
 	uint64_t until = world_now_us(&sim.w) + HEAL_US;
 
 	while (!world_healthy(&sim.w) || !clients_idle()) {
 		if (world_now_us(&sim.w) >= until) {
-			for (uint32_t i = 0; i < sim.w.map->bucket_count; i++)
-				bucket_trace(i);
 			check(clients_idle(), "an operation does not end");
 			check(false, "it does not heal");
 		}
