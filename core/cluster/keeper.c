@@ -359,7 +359,12 @@ uint64_t keeper_turn(struct keeper *k)
 	int rc;
 
 	renew(k);
+	/* A store that fails is not asked more often because shards propose more. */
+	if (env_now_us(k->opt.env) < k->decide_due_us)
+		return k->decide_due_us - env_now_us(k->opt.env);
 	rc = decide(k);
+	if (rc < 0 && rc != -EAGAIN)
+		k->decide_due_us = env_now_us(k->opt.env) + lease_us(k) / 50;
 	if (rc == 0)
 		waiting_tell(k);
 	lease_tell(k);

@@ -194,13 +194,35 @@ static bool takeover(const struct keeper *k, struct map *map)
 	return changed;
 }
 
+static bool bucket_wants(const struct map_bucket *b, uint32_t shard)
+{
+	for (uint32_t i = 0; i < b->target_count; i++)
+		if (b->targets[i] == shard)
+			return true;
+	return false;
+}
+
+/* One in its place who would have to leave anyway: others leave only when all that are
+ * wanted are there, and there may be no room for them before. */
+static bool extra_drop(struct map_bucket *b, uint32_t shard)
+{
+	for (uint32_t i = b->backup_count; bucket_wants(b, shard) && i-- > 0;)
+		if (!bucket_wants(b, b->backups[i])) {
+			backup_drop(b, i);
+			return true;
+		}
+	return false;
+}
+
 static bool admit(const struct keeper *k, const struct map *map, struct map_bucket *b,
 	uint32_t shard)
 {
 	uint32_t at = keeper_node_at(map, map->shards[shard].node);
 
-	if (map_bucket_has(b, shard) || b->backup_count >= map->copies ||
-		!k->watches[at].up || map->nodes[at].state == MAP_NODE_LOST)
+	if (map_bucket_has(b, shard) || !k->watches[at].up ||
+		map->nodes[at].state == MAP_NODE_LOST)
+		return false;
+	if (b->backup_count >= map->copies && !extra_drop(b, shard))
 		return false;
 	b->backups[b->backup_count++] = shard;
 	return true;

@@ -379,7 +379,7 @@ static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 		stream_check(st, r);
 		if (st->stage != STREAM_LIVE || st->failing_us || st->failed || !st->backup)
 			r->work = true;
-		if (!st->backup && stream_even(st) && mb->backup_count < MAP_COPIES_MAX)
+		if (!st->backup && stream_even(st))
 			stream_propose(st, PROPOSE_ADMIT, r->now);
 	}
 	learners_open(s, bucket, r);

@@ -466,4 +466,5 @@ void nemesis_end(void)
 		if (sim.w.shards[i].alive)
 			world_disarm(&sim.w, i);
 	}
+	nemesis_turn();
 }
