@@ -105,6 +105,7 @@ struct shard {
 	struct list history;     /* all shipments, oldest first */
 	int (*propose)(void *ctx, const struct proposal *p);
 
+	struct once *once;       /* requests that come twice: once.c */
 	struct replies *replies; /* per bucket */
 	struct buf reply_scratch;
 

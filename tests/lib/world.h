@@ -213,7 +213,7 @@ struct wop {
 	bool once;   /* and a stale one is the answer */
 	bool append; /* at the end of a file of less than a chunk */
 	uint32_t via;          /* WORLD_VIA_NONE, but for the simulator's clients */
-	bool slotted;          /* slot and seq are the caller's, not new ones */
+	uint32_t *seqs;        /* counts them for its slot; NULL: a slot for each */
 	uint16_t slot;
 	uint64_t patience_us;  /* 0: a minute */
 	uint32_t sent_count;

@@ -69,6 +69,11 @@ bool wops_again(struct world *w, uint64_t *next)
 	return false;
 }
 
+static void seq_next(struct wop *o)
+{
+	o->seq = ++*(o->seqs ? o->seqs : &o->w->op_count);
+}
+
 static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size,
 	void (*done)(struct rpc_call *c, int status, const void *reply,
 		uint32_t reply_size, uint32_t reply_data_size))
@@ -77,7 +82,7 @@ static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size
 		.op = op,
 		.bucket = bucket,
 		.session = o->session,
-		.slot = o->slotted ? o->slot : (uint16_t)(o->seq & 0x3fff),
+		.slot = o->seqs ? o->slot : (uint16_t)(o->seq & 0x3fff),
 		.seq = o->seq,
 		.timeout_ms = o->w->copies > 1 ? AGAIN_MS : CALL_TIMEOUT_MS,
 		.cred = &o->cred,
@@ -414,7 +419,7 @@ static void io_send(struct wop *o)
 	};
 
 	/* Under a new generation it is another request. */
-	o->seq = ++o->w->op_count;
+	seq_next(o);
 	memcpy(o->body, &body, sizeof(body));
 	call(o, o->op,
 		chunk_bucket(o->ino, o->offset / WFS_CHUNK_SIZE, o->w->map->bucket_count),
@@ -504,8 +509,7 @@ static void readdir_send(struct wop *o)
 void wop_begin(struct wop *o)
 {
 	o->finished = false;
-	if (!o->slotted)
-		o->seq = ++o->w->op_count;
+	seq_next(o);
 	o->until_us = env_now_us(&o->w->env.env) +
 		      (o->patience_us ? o->patience_us : PATIENCE_US);
 	if (o->op == OP_WRITE && !o->known && !o->once)

@@ -271,9 +271,8 @@ static void op_choose(struct op *op)
 static void wop_dress(struct client *c)
 {
 	c->o.via = c->number % sim.w.shard_count;
-	c->o.slotted = true;
+	c->o.seqs = &c->seq;
 	c->o.slot = 3;
-	c->o.seq = ++c->seq;
 	c->o.session = 1000 + c->number;
 	wop_begin(&c->o);
 }
@@ -519,6 +518,7 @@ static void client_ended(struct client *c)
 	if (op->kind == DO_OPEN && open_goes_on(c))
 		return;
 	op->status = c->o.status;
+	op->twice = op->kind == DO_WRITE && c->o.tries > 1;
 	if (op->status == 0)
 		result_take(c);
 	if (outcome_unknown(op->status))

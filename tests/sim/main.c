@@ -36,11 +36,13 @@ struct totals {
 	struct sim_report sum;
 };
 
+#ifdef WFS_SIM_MUTATIONS
 static const char *const mutation_names[] = {
 #define MUTATION_NAME(name) #name,
 	SIM_MUTATIONS(MUTATION_NAME)
 #undef MUTATION_NAME
 };
+#endif
 
 static void seed_run(struct worker *wk, uint64_t seed, bool quiet)
 {
@@ -182,6 +184,8 @@ static int mutations(uint64_t count, const char *only)
 {
 	int missed = 0;
 
+	(void)count;
+	(void)only;
 #ifdef WFS_SIM_MUTATIONS
 	for (int m = 1; m < MUTATION_COUNT; m++) {
 		struct totals t;

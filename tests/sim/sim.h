@@ -81,6 +81,7 @@ struct op {
 	uint64_t begin;
 	uint64_t end;    /* NEVER: nobody knows whether it happened, or when */
 	int status;
+	bool twice; /* a write that was made again, since the file was cut meanwhile */
 	uint32_t dir, name, dir2, name2;
 	unsigned flags;
 	ino_id ino;
