@@ -57,6 +57,7 @@ struct bucket_state {
 	bool proposed;         /* the handover */
 	bool wiped;            /* a copy is coming in */
 	uint32_t stream;       /* the number of the one that may write here */
+	uint32_t wipe_stream;  /* and of the one that wiped it */
 	uint64_t grace_until_us; /* just taken: every file counts as open; 0: over */
 	bool opening;          /* ROLE_TAKING: the first record of the epoch is being made */
 	uint32_t stream_count;

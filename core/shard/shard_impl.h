@@ -97,6 +97,7 @@ struct shard {
 	struct bucket_state *buckets;
 	struct list commits;
 	uint64_t lease_until_us; /* buckets are served as primary before then only */
+	uint32_t stream_number;  /* the last one */
 	uint64_t member_us;      /* when member_poll has work again */
 	uint64_t history_bytes;
 	uint64_t history_data_bytes;

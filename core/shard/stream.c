@@ -418,7 +418,7 @@ static void stream_join(struct stream *st)
 	struct shard *s = st->s;
 	struct wire_join body = {.bucket = le16_put(st->bucket),
 		.epoch = le32_put(st->epoch),
-		.stream = le32_put((uint32_t)env_random(s->env) | 1)};
+		.stream = le32_put(++s->stream_number)};
 	struct parcel *p = parcel_new(st, REPLICATE_RECORD, 0);
 
 	st->number = le32_get(body.stream);

@@ -145,7 +145,7 @@ void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch)
 
 	b->role = ROLE_NONE;
 	b->epoch = epoch;
-	b->stream = 0;
+	b->stream = b->wipe_stream = 0;
 	b->opening = false;
 	streams_close(s, bucket);
 	if (!served)

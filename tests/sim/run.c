@@ -310,6 +310,8 @@ void sim_run(uint64_t seed, bool loud)
 		if (sim.nemesis.on[i])
 			trace("mix    %s", fault_names[i]);
 	clients_begin();
+	for (unsigned i = 0; i < DIRS; i++)
+		trace("tree   /%c = %" PRIx64, 'a' + i, sim.dirs[i]);
 	nemesis_begin();
 	sim.until_us = world_now_us(w) + duration_us;
 	while (world_now_us(w) < sim.until_us)
