@@ -237,13 +237,15 @@ static void exec_appended(struct exec *x)
 {
 	struct shard *s = x->s;
 	struct bucket_state *b = &s->buckets[x->bucket];
+	/* The parts of a copy are no records, though the last carries what one carries. */
+	bool is_record = x->record.lsn == s->lsn[x->bucket] + 1;
 
 	s->lsn[x->bucket] = x->record.lsn;
 	b->record_epoch = x->record.bucket_epoch;
 	s->fill = 0;
 	if (s->alone)
 		return;
-	if (b->record_epoch)
+	if (b->record_epoch && is_record)
 		history_add(s, x->bucket, b->record_epoch, x->record.lsn, &x->record,
 			s->batch.bytes.data, s->batch.bytes.size_bytes,
 			!x->follows && b->stream_count > 0);

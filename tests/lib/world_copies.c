@@ -5,6 +5,7 @@
 #include "tests/lib/world.h"
 #include "tests/lib/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,24 @@ static void bucket_read(struct world *w, uint32_t shard, uint16_t bucket,
 	each_key(&w->shards[shard], bucket, copy_key, copy);
 }
 
+static void record_hex(char *text, size_t room, const uint8_t *bytes, size_t size)
+{
+	text[0] = 0;
+	for (size_t i = 0; i < size && 2 * i + 3 < room; i++)
+		snprintf(text + 2 * i, room - 2 * i, "%02x", bytes[i]);
+}
+
+static void keys_differ(struct world *w, uint16_t bucket, const uint8_t *a, size_t a_size,
+	const uint8_t *b, size_t b_size)
+{
+	char x[512], y[512];
+
+	record_hex(x, sizeof(x), a, a_size);
+	record_hex(y, sizeof(y), b, b_size);
+	check(false, "bucket %u: its copies differ at keys of type %c / %c, seed %llu\n%s\n%s",
+		bucket, a[3], b[3], SEED, x, y);
+}
+
 static void first_difference(struct world *w, uint16_t bucket, const struct bucket_copy *a,
 	const struct bucket_copy *b)
 {
@@ -96,11 +115,9 @@ static void first_difference(struct world *w, uint16_t bucket, const struct buck
 		if (memcmp(x, y, 8) != 0 || memcmp((uint8_t *)a->keys.data + at + 8,
 						    (uint8_t *)b->keys.data + at + 8,
 						    x[0] + x[1]) != 0)
-			check(false,
-				"bucket %u: its copies differ at a key of type %c / %c, "
-				"seed %llu",
-				bucket, ((char *)a->keys.data)[at + 8 + 3],
-				((char *)b->keys.data)[at + 8 + 3], SEED);
+			keys_differ(w, bucket, (uint8_t *)a->keys.data + at + 8,
+				x[0] + x[1], (uint8_t *)b->keys.data + at + 8,
+				y[0] + y[1]);
 		at += 8 + x[0] + x[1];
 	}
 	check(false, "bucket %u: one copy has more keys, seed %llu", bucket, SEED);
