@@ -16,6 +16,7 @@
  * it is.
  */
 #include "core/shard/data.h"
+#include "core/shard/member.h"
 #include "core/shard/reply.h"
 
 #include <errno.h>
@@ -124,6 +125,8 @@ static void io_step(struct exec *x)
 		return;
 	if (io->error)
 		exec_finish(x, io->error);
+	else if (x->s->buckets[x->req->bucket].epoch != io->epoch)
+		exec_finish(x, -EREMCHG); /* it was away, and the edges are of before */
 	else
 		io->ready(x);
 }
@@ -171,6 +174,7 @@ void edges_load(struct exec *x, bool head, bool tail, void (*ready)(struct exec 
 
 	io->ready = ready;
 	io->pending = 1;
+	io->epoch = x->s->buckets[x->req->bucket].epoch;
 	chunk_own(x);
 	if (head)
 		rc = edge_load(x, &io->head, block_of(io->begin));

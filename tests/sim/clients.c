@@ -427,15 +427,28 @@ static bool read_goes_on(struct client *c)
 	if (c->step == 1) {
 		if (c->o.status == -ESTALE)
 			return read_again(c);
-		if (c->o.status == 0)
-			cells_see(c, c->o.reply_data_size);
+		if (c->o.status)
+			return false;
+		if (le32_get(c->o.io.flags) & WIRE_IO_HOLE) {
+			c->step = 2;
+			wop_stat(&c->o, &sim.w, op->ino);
+			wop_dress(c);
+			return true;
+		}
+		cells_see(c, c->o.reply_data_size);
 		return false;
 	}
 	if (c->o.status)
 		return false;
 	wire_attr_take(&c->o.reply.attr, &attr);
+	if (c->step == 2) { /* a hole, and the file is still there */
+		if (attr.generation != c->generation)
+			return read_again(c);
+		cells_see(c, 0);
+		return false;
+	}
 	op->mode = attr.mode;
-	c->file_size = attr.size_bytes;
+	c->generation = attr.generation;
 	if (op->offset >= attr.size_bytes) {
 		cells_see(c, 0);
 		return false;

@@ -102,7 +102,7 @@ struct client {
 	struct op op;
 	unsigned step;
 	unsigned tries;
-	uint64_t file_size;
+	uint32_t generation;
 	uint8_t data[IO_MAX];
 	uint8_t listing[8192];
 };
