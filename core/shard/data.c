@@ -571,10 +571,11 @@ void write_start(struct exec *x)
 	io = x->io;
 	head = io->begin % WFS_BLOCK_SIZE != 0;
 	tail = io->end % WFS_BLOCK_SIZE != 0;
-	/* One block holds both edges; and past the end of the file there are only zeros. */
+	/* One block holds both edges; and past the end of the file there are only zeros, but
+	 * for what another writer put there who has yet to tell an inode elsewhere. */
 	if (head && block_of(io->end) == block_of(io->begin))
 		tail = false;
-	if (tail && inode_here(x) &&
+	if (tail && ino_bucket(io->ino) == x->req->bucket &&
 		io->chunk * WFS_CHUNK_SIZE + io->end >= io->size_bytes)
 		tail = false;
 	if (!head && tail && block_of(io->begin) == block_of(io->end))
