@@ -110,17 +110,18 @@ static uint32_t device_replaced(const struct keeper *k, struct map *map, uint32_
 			*changed_out |= backup_remove(b, shard);
 		if (b->primary != shard)
 			continue;
-		heir = first_up(k, map, b);
-		stranded += heir == UINT32_MAX;
-		if (heir == UINT32_MAX)
+		stranded += b->backup_count == 0;
+		if (b->backup_count == 0)
 			continue;
-		bucket_promote(b, heir);
+		/* If none of them is up, the bucket waits for one; not for us. */
+		heir = first_up(k, map, b);
+		bucket_promote(b, heir == UINT32_MAX ? b->backups[0] : heir);
 		*changed_out = true;
 	}
 	if (stranded && first)
 		log_error(
-			"shard=%u has another device, and %u buckets have no other copy "
-			"that is up: bring back the old device",
+			"shard=%u has another device, and %u buckets have no other copy: "
+			"bring back the old device",
 			shard, stranded);
 	else if (!stranded)
 		log_info("shard=%u has a new device: its buckets are copied to it again",
