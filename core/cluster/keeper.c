@@ -359,8 +359,8 @@ uint64_t keeper_turn(struct keeper *k)
 	int rc;
 
 	renew(k);
-	/* A store that fails is not asked more often because shards propose more. */
-	if (env_now_us(k->opt.env) < k->decide_due_us)
+	/* A claim whose answer was lost is a new epoch all the same: not one after another. */
+	if (k->claim && env_now_us(k->opt.env) < k->decide_due_us)
 		return k->decide_due_us - env_now_us(k->opt.env);
 	rc = decide(k);
 	if (rc < 0 && rc != -EAGAIN)
