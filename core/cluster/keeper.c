@@ -359,7 +359,12 @@ uint64_t keeper_turn(struct keeper *k)
 	int rc;
 
 	renew(k);
+	/* A claim whose answer was lost is a new epoch all the same: not one after another. */
+	if (k->claim && env_now_us(k->opt.env) < k->decide_due_us)
+		return k->decide_due_us - env_now_us(k->opt.env);
 	rc = decide(k);
+	if (rc < 0 && rc != -EAGAIN)
+		k->decide_due_us = env_now_us(k->opt.env) + lease_us(k) / 50;
 	if (rc == 0)
 		waiting_tell(k);
 	lease_tell(k);

@@ -95,9 +95,10 @@ static uint32_t first_up(
 }
 
 /* Our shard has an empty device in place of the one its buckets were on. How many of them
- * nobody else could take. */
-static uint32_t device_replaced(
-	const struct keeper *k, struct map *map, uint32_t shard, bool *changed_out)
+ * nobody else could take. It leaves what it was a backup of the first time only: later it
+ * may have become one again, with a copy on the new device. */
+static uint32_t device_replaced(const struct keeper *k, struct map *map, uint32_t shard,
+	bool first, bool *changed_out)
 {
 	uint32_t stranded = 0;
 
@@ -105,29 +106,31 @@ static uint32_t device_replaced(
 		struct map_bucket *b = &map->buckets[i];
 		uint32_t heir;
 
-		*changed_out |= backup_remove(b, shard);
+		if (first)
+			*changed_out |= backup_remove(b, shard);
 		if (b->primary != shard)
 			continue;
-		heir = first_up(k, map, b);
-		stranded += heir == UINT32_MAX;
-		if (heir == UINT32_MAX)
+		stranded += b->backup_count == 0;
+		if (b->backup_count == 0)
 			continue;
-		bucket_promote(b, heir);
+		/* If none of them is up, the bucket waits for one; not for us. */
+		heir = first_up(k, map, b);
+		bucket_promote(b, heir == UINT32_MAX ? b->backups[0] : heir);
 		*changed_out = true;
 	}
-	if (stranded)
+	if (stranded && first)
 		log_error(
-			"shard=%u has another device, and %u buckets have no other copy "
-			"that is up: bring back the old device",
+			"shard=%u has another device, and %u buckets have no other copy: "
+			"bring back the old device",
 			shard, stranded);
-	else
+	else if (!stranded)
 		log_info("shard=%u has a new device: its buckets are copied to it again",
 			shard);
 	return stranded;
 }
 
-static bool device_set(
-	const struct keeper *k, struct map *map, uint32_t shard, const uint8_t uuid[16])
+static bool device_set(const struct keeper *k, struct map *map, uint32_t shard,
+	const uint8_t uuid[16], bool first)
 {
 	static const uint8_t none[16];
 	struct map_shard *s = &map->shards[shard];
@@ -136,20 +139,33 @@ static bool device_set(
 	if (memcmp(uuid, none, 16) == 0 || memcmp(uuid, s->device_uuid, 16) == 0)
 		return false;
 	if (memcmp(s->device_uuid, none, 16) != 0 &&
-		device_replaced(k, map, shard, &changed) > 0)
+		device_replaced(k, map, shard, first, &changed) > 0)
 		return changed;
 	memcpy(s->device_uuid, uuid, 16);
 	return true;
+}
+
+/* Ours, and on a device that the map does not know it by: what its buckets hold is with
+ * others, or with nobody. It says nothing about who else is a member. */
+static bool shard_blank(const struct keeper *k, const struct map *map, uint32_t shard)
+{
+	static const uint8_t none[16];
+	const struct map_shard *s = &map->shards[shard];
+
+	return k->opt.device_uuids && shard_ours(k, map, shard) &&
+	       memcmp(k->opt.device_uuids[s->index], none, 16) != 0 &&
+	       memcmp(k->opt.device_uuids[s->index], s->device_uuid, 16) != 0;
 }
 
 static bool devices_set(const struct keeper *k, struct map *map)
 {
 	bool changed = false;
 
-	for (uint32_t i = 0; k->claim && k->opt.device_uuids && i < map->shard_count; i++)
+	/* Again and again while there are buckets that nobody else could take. */
+	for (uint32_t i = 0; k->opt.device_uuids && i < map->shard_count; i++)
 		if (shard_ours(k, map, i))
-			changed |= device_set(
-				k, map, i, k->opt.device_uuids[map->shards[i].index]);
+			changed |= device_set(k, map, i,
+				k->opt.device_uuids[map->shards[i].index], k->claim);
 	return changed;
 }
 
@@ -168,7 +184,7 @@ static bool takeover(const struct keeper *k, struct map *map)
 			bucket_promote(b, heir);
 			changed = true;
 		}
-		if (!shard_ours(k, map, b->primary))
+		if (!shard_ours(k, map, b->primary) || shard_blank(k, map, b->primary))
 			continue;
 		for (uint32_t j = b->backup_count; j-- > 0;)
 			if (watch_of(k, map, b->backups[j])->dead) {
@@ -179,13 +195,35 @@ static bool takeover(const struct keeper *k, struct map *map)
 	return changed;
 }
 
+static bool bucket_wants(const struct map_bucket *b, uint32_t shard)
+{
+	for (uint32_t i = 0; i < b->target_count; i++)
+		if (b->targets[i] == shard)
+			return true;
+	return false;
+}
+
+/* One in its place who would have to leave anyway: others leave only when all that are
+ * wanted are there, and there may be no room for them before. */
+static bool extra_drop(struct map_bucket *b, uint32_t shard)
+{
+	for (uint32_t i = b->backup_count; bucket_wants(b, shard) && i-- > 0;)
+		if (!bucket_wants(b, b->backups[i])) {
+			backup_drop(b, i);
+			return true;
+		}
+	return false;
+}
+
 static bool admit(const struct keeper *k, const struct map *map, struct map_bucket *b,
 	uint32_t shard)
 {
 	uint32_t at = keeper_node_at(map, map->shards[shard].node);
 
-	if (map_bucket_has(b, shard) || b->backup_count >= map->copies ||
-		!k->watches[at].up || map->nodes[at].state == MAP_NODE_LOST)
+	if (map_bucket_has(b, shard) || !k->watches[at].up ||
+		map->nodes[at].state == MAP_NODE_LOST)
+		return false;
+	if (b->backup_count >= map->copies && !extra_drop(b, shard))
 		return false;
 	b->backups[b->backup_count++] = shard;
 	return true;
@@ -211,11 +249,13 @@ static bool propose(const struct keeper *k, struct map *map, const struct propos
 		return false;
 	if (p->kind == PROPOSE_DEVICE)
 		return shard_ours(k, map, p->shard) &&
-		       device_set(k, map, p->shard, p->device_uuid);
+		       device_set(k, map, p->shard, p->device_uuid, true);
 	if (p->bucket >= map->bucket_count)
 		return false;
 	b = &map->buckets[p->bucket];
 	if (b->epoch != p->epoch || !shard_ours(k, map, b->primary))
+		return false;
+	if (p->kind != PROPOSE_HANDOVER && shard_blank(k, map, b->primary))
 		return false;
 	switch (p->kind) {
 	case PROPOSE_EVICT: return backup_remove(b, p->shard);

@@ -36,6 +36,7 @@ struct keeper {
 	bool busy_told;
 	bool unreachable;
 	uint64_t renewed_us; /* before the last renewal that succeeded */
+	uint64_t decide_due_us; /* not before */
 	uint64_t renew_due_us;
 	uint64_t told_us; /* the last `until` */
 	bool excluded;    /* the map calls us lost, or knows us no more */

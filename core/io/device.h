@@ -106,6 +106,8 @@ int device_sim_open(struct device_sim_disk *disk, struct device **dev_out);
 struct device_sim_faults *device_sim_faults(struct device_sim_disk *disk);
 /* Complete what is queued at the time of the call; returns how many callbacks ran. */
 unsigned device_sim_step(struct device *dev);
+/* Nothing is queued. */
+bool device_sim_idle(struct device *dev);
 bool device_sim_crashed(struct device_sim_disk *disk);
 bool device_sim_fault_fired(struct device_sim_disk *disk);
 /* Power loss: what was in flight is decided, the device object is closed and freed, and

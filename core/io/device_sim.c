@@ -291,6 +291,11 @@ unsigned device_sim_step(struct device *dev)
 	return done_count;
 }
 
+bool device_sim_idle(struct device *dev)
+{
+	return list_empty(&sim_of(dev)->queue);
+}
+
 static void range_zero(uint8_t *p, uint64_t size_bytes)
 {
 	static const uint8_t zeros[WFS_BLOCK_SIZE];

@@ -48,6 +48,11 @@ void join_start(struct exec *x)
 	}
 	if (epoch > b->epoch)
 		bucket_depose(s, bucket, epoch);
+	/* Streams have rising numbers: an older JOIN, or the same again, comes late. */
+	if (b->stream && (int32_t)(le32_get(wj->stream) - b->stream) <= 0) {
+		exec_finish(x, -ESTALE);
+		return;
+	}
 	b->stream = le32_get(wj->stream);
 	b->wiped = false;
 	early_rerun(s, bucket);
@@ -159,10 +164,18 @@ static void wipe(struct exec *x, uint64_t lsn)
 	struct shard *s = x->s;
 	uint16_t bucket = le16_get(wr->bucket);
 	bool more = false;
-	int rc = exec_begin(x, bucket, 0, true);
+	struct bucket_state *b = &s->buckets[bucket];
+	int rc;
 
+	/* Once a stream: what came since must not be lost to a message that came twice. */
+	if (!x->follows && b->wipe_stream == b->stream) {
+		exec_finish(x, -ESTALE);
+		return;
+	}
+	rc = exec_begin(x, bucket, 0, true);
 	if (rc == -EINPROGRESS)
 		return;
+	b->wipe_stream = b->stream;
 	history_forget(s, bucket);
 	batch_reset(&s->batch);
 	if (rc == 0)

@@ -107,11 +107,16 @@ void commit_barrier(struct exec *x)
 
 void commits_fail(struct shard *s, uint16_t bucket)
 {
+	bool failed = false;
+
 	list_for_each(it, tmp, &s->commits)
 	{
 		struct commit *c = container_of(it, struct commit, link);
+		bool ours = c->lsn && c->bucket == bucket;
 
-		if (c->lsn && c->bucket == bucket && c->status == 0)
+		failed |= ours;
+		/* And who may have read what now never was. */
+		if ((ours || (failed && c->lsn == 0)) && c->status == 0)
 			c->status = -EREMCHG;
 	}
 	commits_advance(s);

@@ -16,6 +16,7 @@
  * it is.
  */
 #include "core/shard/data.h"
+#include "core/shard/member.h"
 #include "core/shard/reply.h"
 
 #include <errno.h>
@@ -122,6 +123,10 @@ static void io_step(struct exec *x)
 
 	if (--io->pending > 0)
 		return;
+	if (x->s->buckets[x->req->bucket].epoch != io->epoch) {
+		exec_finish(x, -EREMCHG); /* it was away, and the edges are of before */
+		return;
+	}
 	if (!io->error) {
 		io->ready(x);
 		return;
@@ -180,6 +185,7 @@ void edges_load(struct exec *x, bool head, bool tail, void (*ready)(struct exec 
 
 	io->ready = ready;
 	io->pending = 1;
+	io->epoch = x->s->buckets[x->req->bucket].epoch;
 	chunk_own(x);
 	if (head)
 		rc = edge_load(x, &io->head, block_of(io->begin));
@@ -602,10 +608,11 @@ void write_start(struct exec *x)
 	io = x->io;
 	head = io->begin % WFS_BLOCK_SIZE != 0;
 	tail = io->end % WFS_BLOCK_SIZE != 0;
-	/* One block holds both edges; and past the end of the file there are only zeros. */
+	/* One block holds both edges; and past the end of the file there are only zeros, but
+	 * for what another writer put there who has yet to tell an inode elsewhere. */
 	if (head && block_of(io->end) == block_of(io->begin))
 		tail = false;
-	if (tail && inode_here(x) &&
+	if (tail && ino_bucket(io->ino) == x->req->bucket &&
 		io->chunk * WFS_CHUNK_SIZE + io->end >= io->size_bytes)
 		tail = false;
 	if (!head && tail && block_of(io->begin) == block_of(io->end))

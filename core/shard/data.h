@@ -27,6 +27,7 @@ struct io {
 	uint32_t begin; /* bytes within the chunk */
 	uint32_t end;
 	uint32_t generation;
+	uint32_t epoch; /* of the bucket, when what is loaded was looked up */
 	bool owner;  /* in s->chunks */
 	bool append;
 	bool hole;   /* READ: no block of it is stored */

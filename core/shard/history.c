@@ -257,13 +257,18 @@ void history_take(struct shard *s, struct shard_history *h)
 		struct bucket_state *b;
 
 		list_remove(&sh->all_link);
-		if (sh->bucket >= s->map->bucket_count || sh->epoch == 0) {
+		if (sh->bucket >= s->map->bucket_count) {
 			mem_free(sh);
 			continue;
 		}
 		b = &s->buckets[sh->bucket];
-		if (!list_empty(&b->history) && history_last(b) + 1 != sh->lsn)
+		if (sh->epoch == 0 || history_last(b) + 1 != sh->lsn)
 			history_forget(s, sh->bucket);
+		/* A copy came in; what ends it says nothing, and is no record. */
+		if (sh->epoch == 0 || (list_empty(&b->history) && sh->ops_size == 0)) {
+			mem_free(sh);
+			continue;
+		}
 		history_push(s, sh);
 	}
 	for (uint32_t i = 0; i < s->map->bucket_count; i++)

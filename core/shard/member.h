@@ -62,6 +62,7 @@ struct bucket_state {
 	uint32_t gone_stream;  /* `stream` at that time */
 	bool cleared;          /* nothing of it is left here */
 	uint32_t stream;       /* the number of the one that may write here */
+	uint32_t wipe_stream;  /* and of the one that wiped it */
 	uint64_t grace_until_us; /* just taken: every file counts as open; 0: over */
 	bool opening;          /* ROLE_TAKING: the first record of the epoch is being made */
 	uint32_t stream_count;
@@ -86,6 +87,7 @@ struct stream {
 	bool backup;  /* in the map: it counts for acknowledgements */
 	bool closed;  /* freed when nothing is in flight */
 	bool failed;  /* it cannot go on: evict, or begin again */
+	bool copy_next; /* the history has lost what it needs: begin again with a copy */
 	enum stream_stage stage;
 	uint32_t join_epoch; /* what JOIN said */
 	uint64_t join_lsn;

@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/shard/member.h"
+#include "core/shard/once.h"
 #include "core/shard/reply.h"
 #include "meta/schema.h"
 
@@ -118,6 +119,13 @@ struct exec *exec_new(struct shard *s, struct request *req)
 	return x;
 }
 
+/* Whether it matters how often and when the request is carried out. */
+static bool once_only(const struct op_desc *op, const struct request *req)
+{
+	return req && req->session &&
+	       (op->remember || op->writes || req->op == OP_CLOSE);
+}
+
 void exec_finish_now(struct exec *x, int status)
 {
 	struct shard *s = x->s;
@@ -131,6 +139,8 @@ void exec_finish_now(struct exec *x, int status)
 		txn_exec_gone(x);
 	if (status < 0 && x->opened && open_table_remove(s->opens, req->session, x->opened))
 		purge_kick(s);
+	if (status < 0 && once_only(x->op, req))
+		once_end(s, req, status);
 	list_remove(&x->link);
 	list_remove(&x->all_link);
 	list_remove(&x->commit.link);
@@ -235,13 +245,15 @@ static void exec_appended(struct exec *x)
 {
 	struct shard *s = x->s;
 	struct bucket_state *b = &s->buckets[x->bucket];
+	/* The parts of a copy are no records, though the last carries what one carries. */
+	bool is_record = x->record.lsn == s->lsn[x->bucket] + 1;
 
 	s->lsn[x->bucket] = x->record.lsn;
 	b->record_epoch = x->record.bucket_epoch;
 	s->fill = 0;
 	if (s->alone)
 		return;
-	if (b->record_epoch)
+	if (b->record_epoch && is_record)
 		history_add(s, x->bucket, b->record_epoch, x->record.lsn, &x->record,
 			s->batch.bytes.data, s->batch.bytes.size_bytes,
 			!x->follows && b->stream_count > 0);
@@ -379,6 +391,7 @@ void shard_handle(struct shard *s, struct request *req)
 {
 	const struct op_desc *op = req->op < OP_MAX ? &ops[req->op] : NULL;
 	struct exec *x;
+	int status;
 
 	s->requests++;
 	if (!op || (!op->handler && !op->start)) {
@@ -401,6 +414,10 @@ void shard_handle(struct shard *s, struct request *req)
 	}
 	if (s->closing || store_error(s->store) != 0) {
 		req->done(req, -EIO);
+		return;
+	}
+	if (once_only(op, req) && !once_begin(s, req, &status)) {
+		req->done(req, status);
 		return;
 	}
 	x = exec_new(s, req);
@@ -676,6 +693,8 @@ static int shard_init(struct shard *s, const struct shard_options *opt)
 		rc = purge_new(s);
 	if (rc == 0)
 		rc = replies_new(s);
+	if (rc == 0)
+		rc = once_new(s);
 	if (rc < 0)
 		return rc;
 	if (!s->alone && opt->history)
@@ -762,6 +781,7 @@ void shard_free(struct shard *s)
 	mends_free(s);
 	member_free(s);
 	replies_free(s);
+	once_free(s);
 	purge_free(s);
 	place_free(s->place);
 	open_table_free(s->opens);

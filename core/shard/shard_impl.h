@@ -97,6 +97,7 @@ struct shard {
 	struct bucket_state *buckets;
 	struct list commits;
 	uint64_t lease_until_us; /* buckets are served as primary before then only */
+	uint32_t stream_number;  /* the last one */
 	uint64_t member_us;      /* when member_poll has work again */
 	uint64_t history_bytes;
 	uint64_t history_data_bytes;
@@ -113,6 +114,7 @@ struct shard {
 	uint64_t rate_us;
 	uint64_t rate_bytes;   /* copied_bytes at that time */
 
+	struct once *once;       /* requests that come twice: once.c */
 	struct replies *replies; /* per bucket */
 	struct buf reply_scratch;
 

@@ -104,6 +104,14 @@ static void parcel_refused(struct stream *st, const struct parcel *p, int status
 		stream_rejoin(st);
 }
 
+/* A record's blocks were overwritten since, and only a copy brings what came of it. */
+static void blocks_gone(struct stream *st)
+{
+	stream_back(st);
+	st->failed = true;
+	st->copy_next = true;
+}
+
 static void parcel_ended(struct parcel *p, int status)
 {
 	struct stream *st = p->st;
@@ -121,6 +129,8 @@ static void parcel_ended(struct parcel *p, int status)
 		status = status ? status : -ESTALE; /* of before the last JOIN */
 	else if (status == 0)
 		parcel_acked(st, p);
+	else if (p->error && p->sh)
+		blocks_gone(st);
 	else
 		parcel_refused(st, p, status);
 	parcel_free(p);
@@ -340,6 +350,7 @@ void stream_copy(struct stream *st)
 	st->copied_bytes = 0;
 	st->copy->end = false;
 	st->stage = STREAM_COPYING;
+	st->copy_next = false;
 	st->wiping = true;
 	st->unit_out = false;
 	st->failed = false;
@@ -361,20 +372,22 @@ void stream_pump(struct stream *st)
 		return;
 	if (st->unit_out)
 		last = st->unit_lsn;
-	while (rc == 0 && st->next <= last && st->in_flight < STREAM_WINDOW) {
-		struct shipment *sh = history_find(s, st->bucket, st->next++);
+	while (rc == 0 && !st->failed && st->next <= last &&
+		st->in_flight < STREAM_WINDOW) {
+		struct shipment *sh = history_find(s, st->bucket, st->next);
 
 		if (!sh) {
 			st->failed = true;
 			member_soon(s);
 			return;
 		}
+		st->next++; /* before: it may fail at once, and go back */
 		rc = record_send(st, sh);
 		if (st->failed || env_now_us(s->env) < st->retry_us)
 			return; /* it has ended already, and badly */
 	}
-	if (rc == 0 && st->stage == STREAM_COPYING && !st->unit_out && st->next > last &&
-		copy_may(s, env_now_us(s->env)))
+	if (rc == 0 && !st->failed && st->stage == STREAM_COPYING && !st->unit_out &&
+		st->next > last && copy_may(s, env_now_us(s->env)))
 		rc = unit_send(st);
 	if (rc < 0)
 		stream_back(st);
@@ -382,7 +395,8 @@ void stream_pump(struct stream *st)
 
 bool stream_resume(struct stream *st, uint64_t lsn)
 {
-	if (lsn > st->s->lsn[st->bucket] || !history_reaches(st->s, st->bucket, lsn))
+	if (lsn > st->s->lsn[st->bucket] || st->copy_next ||
+		!history_reaches(st->s, st->bucket, lsn))
 		return false;
 	st->stage = STREAM_LIVE;
 	st->acked = lsn;
@@ -424,7 +438,7 @@ static void stream_join(struct stream *st)
 	struct shard *s = st->s;
 	struct wire_join body = {.bucket = le16_put(st->bucket),
 		.epoch = le32_put(st->epoch),
-		.stream = le32_put((uint32_t)env_random(s->env) | 1)};
+		.stream = le32_put(++s->stream_number)};
 	struct parcel *p = parcel_new(st, REPLICATE_RECORD, 0);
 
 	st->number = le32_get(body.stream);

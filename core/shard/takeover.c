@@ -153,7 +153,7 @@ void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch)
 
 	b->role = ROLE_NONE;
 	b->epoch = epoch;
-	b->stream = 0;
+	b->stream = b->wipe_stream = 0;
 	b->opening = false;
 	streams_close(s, bucket);
 	if (!served)
@@ -335,30 +335,6 @@ static void learners_open(struct shard *s, uint16_t bucket, struct repair *r)
 	}
 }
 
-/*
- * A target is ready and there is no room for it among the backups: one that is no target
- * makes room. Copies are as many as before.
- */
-static void room_make(struct shard *s, uint16_t bucket, struct repair *r)
-{
-	const struct map_bucket *mb = &s->map->buckets[bucket];
-	struct bucket_state *b = &s->buckets[bucket];
-	bool ready = false;
-
-	if (mb->backup_count < s->map->copies)
-		return;
-	for (uint32_t i = 0; i < b->stream_count; i++)
-		ready |= !b->streams[i]->backup && stream_even(b->streams[i]);
-	for (uint32_t i = 0; ready && i < b->stream_count; i++) {
-		struct stream *st = b->streams[i];
-
-		if (!st->backup || bucket_targets(mb, st->shard))
-			continue;
-		stream_propose(st, PROPOSE_EVICT, r->now);
-		return;
-	}
-}
-
 /* All targets are members and even: who else is there may go. */
 static void extras_leave(struct shard *s, uint16_t bucket, struct repair *r)
 {
@@ -370,10 +346,8 @@ static void extras_leave(struct shard *s, uint16_t bucket, struct repair *r)
 	for (uint32_t i = 0; i < mb->target_count; i++) {
 		struct stream *st = stream_find(b, mb->targets[i]);
 
-		if (mb->targets[i] != s->number && !(st && st->backup && stream_even(st))) {
-			room_make(s, bucket, r);
+		if (mb->targets[i] != s->number && !(st && st->backup && stream_even(st)))
 			return;
-		}
 	}
 	for (uint32_t i = 0; i < b->stream_count; i++) {
 		struct stream *st = b->streams[i];
@@ -413,7 +387,7 @@ static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 		stream_check(st, r);
 		if (st->stage != STREAM_LIVE || st->failing_us || st->failed || !st->backup)
 			r->work = true;
-		if (!st->backup && stream_even(st) && mb->backup_count < s->map->copies)
+		if (!st->backup && stream_even(st))
 			stream_propose(st, PROPOSE_ADMIT, r->now);
 	}
 	learners_open(s, bucket, r);

@@ -448,13 +448,14 @@ static bool all_resolved(const struct txn *t)
 	return true;
 }
 
-static struct txn *txn_find(struct shard *s, uint64_t txid)
+/* Not one that was taken up anew, when the bucket went away and came back. */
+static struct txn *txn_forgetting(struct shard *s, uint64_t txid)
 {
 	list_for_each(it, tmp, &s->txns)
 	{
 		struct txn *t = container_of(it, struct txn, link);
 
-		if (t->txid == txid)
+		if (t->txid == txid && t->stage == TXN_FORGET)
 			return t;
 	}
 	return NULL;
@@ -463,7 +464,7 @@ static struct txn *txn_find(struct shard *s, uint64_t txid)
 /* A decision that could not be forgotten is to be forgotten later. */
 static void forget_end(struct exec *x, int rc)
 {
-	struct txn *t = txn_find(x->s, x->txid);
+	struct txn *t = txn_forgetting(x->s, x->txid);
 
 	exec_finish_now(x, rc);
 	if (!t) /* its bucket went to another shard meanwhile */

@@ -1,12 +1,11 @@
 /* The world: shards, their lives and deaths, and the messages between them. */
 #include "tests/lib/world.h"
+#include "tests/lib/check.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <criterion/criterion.h>
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -16,6 +15,7 @@
 #define TIMEOUT_MS    1000u
 #define STORE_GONE_US 130000000u
 #define LEASE_MS      2000u
+#define FROZEN_US     20000u
 
 /* A call on its way there, being served, or on its way back. */
 struct message {
@@ -25,6 +25,8 @@ struct message {
 	struct request req;
 	uint32_t from;
 	uint32_t to;
+	uint32_t via;         /* WORLD_CLIENT: of which node */
+	bool lost;            /* nobody will ever see it */
 	uint32_t incarnation; /* of `to` when it was sent */
 	uint64_t due_us;
 	uint64_t timeout_us;
@@ -51,6 +53,43 @@ static uint64_t now_of(struct world *w)
 	return env_now_us(&w->env.env);
 }
 
+uint64_t world_now_us(struct world *w)
+{
+	return now_of(w);
+}
+
+/* --- clocks --- */
+
+static uint64_t clock_now_us(struct env *env)
+{
+	const struct world_clock *c = container_of(env, struct world_clock, env);
+	int64_t now = (int64_t)now_of(c->w);
+
+	return (uint64_t)(now + now / 1000000 * c->drift_ppm +
+			  now % 1000000 * c->drift_ppm / 1000000) +
+	       c->ahead_us;
+}
+
+static int64_t clock_wall_ns(struct env *env)
+{
+	const struct world_clock *c = container_of(env, struct world_clock, env);
+
+	return env_wall_ns(&c->w->env.env) + (int64_t)c->ahead_us * 1000;
+}
+
+static uint64_t clock_random(struct env *env)
+{
+	return env_random(&container_of(env, struct world_clock, env)->w->env.env);
+}
+
+static const struct env_ops clock_ops = {
+	.now_us = clock_now_us, .wall_ns = clock_wall_ns, .random = clock_random};
+
+uint64_t world_shard_now_us(const struct world_shard *ws)
+{
+	return clock_now_us((struct env *)&ws->clock.env);
+}
+
 /* --- messages --- */
 
 static void message_free(struct message *m)
@@ -59,6 +98,11 @@ static void message_free(struct message *m)
 	free(m->data);
 	free(m->reply_data);
 	free(m);
+}
+
+static bool chance(struct world *w, uint32_t per_million)
+{
+	return per_million && world_random(w) % 1000000 < per_million;
 }
 
 static uint64_t message_due(struct world *w)
@@ -70,7 +114,42 @@ static uint64_t message_due(struct world *w)
 						 : world_random(w) % 400;
 	if (w->lossy && world_random(w) % 48 == 0)
 		delay = world_random(w) % 4000000;
+	if (chance(w, w->net.late)) {
+		delay = world_random(w) % w->net.late_us;
+		w->net.late_count++;
+	}
 	return now_of(w) + delay;
+}
+
+static uint32_t message_origin(const struct message *m)
+{
+	return m->from == WORLD_CLIENT ? m->via : m->from;
+}
+
+/* Whether what goes from one to the other now is never seen there. */
+static bool message_lost(struct world *w, uint32_t from, uint32_t to)
+{
+	if (from == WORLD_VIA_NONE || to == WORLD_VIA_NONE || from == to)
+		return false;
+	if (w->net.cut[from][to] || w->shards[from].cut_off || w->shards[to].cut_off) {
+		w->net.cut_count++;
+		return true;
+	}
+	if (!chance(w, w->net.lost))
+		return false;
+	w->net.lost_count++;
+	return true;
+}
+
+/* It stays as long as somebody waits for the answer. */
+static void message_lose(struct message *m)
+{
+	if (!m->call) {
+		message_free(m);
+		return;
+	}
+	m->lost = true;
+	m->due_us = UINT64_MAX;
 }
 
 static void message_end(struct message *m, int status)
@@ -100,19 +179,21 @@ static void message_served(struct request *req, int status)
 	message_return(m, m->w->shards[m->to].alive ? status : -EIO);
 }
 
-static void message_send(
-	struct world *w, uint32_t from, uint32_t to, struct rpc_call *call)
+static struct message *message_new(struct world *w, uint32_t from, uint32_t via,
+	uint32_t to, struct rpc_call *call)
 {
-	struct message *m = calloc(1, sizeof(*m));
+	struct message *m = malloc(sizeof(*m));
 
+	memset(m, 0, offsetof(struct message, body));
 	m->w = w;
 	m->call = call;
 	m->from = from;
+	m->via = via;
 	m->to = to;
 	m->due_us = message_due(w);
 	m->timeout_us = now_of(w) + (uint64_t)call->timeout_ms * 1000;
-	cr_assert_leq(call->body_size, WIRE_BODY_MAX);
-	cr_assert_eq(wire_body_check(call->op, call->body, call->body_size, false), 0,
+	check_leq(call->body_size, WIRE_BODY_MAX);
+	check_eq(wire_body_check(call->op, call->body, call->body_size, false), 0,
 		"bad body of op %s", wire_op_name(call->op));
 	memcpy(m->body, call->body, call->body_size);
 	if (call->data_size) {
@@ -139,11 +220,27 @@ static void message_send(
 		.reply_data_max = call->reply_data_max,
 		.done = message_served,
 	};
+	list_push_back(&w->messages, &m->link);
+	return m;
+}
+
+static void message_send(struct world *w, uint32_t from, uint32_t via, uint32_t to,
+	struct rpc_call *call)
+{
+	struct message *m = message_new(w, from, via, to, call);
+
 	if (call->op == w->late_op && w->late_after-- == 0) {
 		m->due_us = now_of(w) + w->late_us;
 		w->late_op = 0;
 	}
-	list_push_back(&w->messages, &m->link);
+	if (to != UINT32_MAX && chance(w, w->net.doubled)) {
+		struct message *twin = message_new(w, from, via, to, call);
+
+		twin->call = NULL;
+		twin->incarnation = w->shards[to].incarnation;
+		twin->due_us += world_random(w) % (w->net.late_us + 1);
+		w->net.doubled_count++;
+	}
 	if (to == UINT32_MAX) {
 		m->to = 0;
 		message_return(m, -ENOMEM);
@@ -169,11 +266,11 @@ static void shard_send(void *ctx, struct rpc_call *call)
 
 	list_init(&call->link);
 	if (target != ws->number)
-		message_send(ws->w, ws->number, target, call);
-	else if (shard_delivery(&ws->w->env.env, call, &req) == 0)
+		message_send(ws->w, ws->number, WORLD_VIA_NONE, target, call);
+	else if (shard_delivery(&ws->clock.env, call, &req) == 0)
 		list_push_back(&ws->local, &req->link);
 	else
-		message_send(ws->w, ws->number, UINT32_MAX, call);
+		message_send(ws->w, ws->number, WORLD_VIA_NONE, UINT32_MAX, call);
 }
 
 /* What each shard says of itself, as if there were always a reply just in. */
@@ -184,48 +281,72 @@ static uint32_t shard_fill_of(void *ctx, uint32_t shard)
 	return ws->alive ? shard_fill(ws->shard) : 0;
 }
 
-void world_call_send(struct world *w, struct rpc_call *call)
+void world_call_send(struct world *w, uint32_t via, struct rpc_call *call)
 {
-	message_send(w, WORLD_CLIENT, target_of(w->map, call), call);
+	const struct map *map = w->map;
+
+	if (via != WORLD_VIA_NONE && !w->shards[via].alive)
+		via = WORLD_VIA_NONE;
+	if (via != WORLD_VIA_NONE)
+		map = w->shards[via].map;
+	message_send(w, WORLD_CLIENT, via, target_of(map, call), call);
 }
 
-static bool message_deliver(struct world *w, struct message *m)
+static void reply_deliver(struct world *w, struct message *m)
 {
+	if (m->call && message_lost(w, m->to, message_origin(m))) {
+		message_lose(m);
+		return;
+	}
+	if (m->call) {
+		if (m->from != WORLD_CLIENT)
+			w->shards[m->from].message_count++;
+		if (m->status == 0 && m->req.reply_data_size)
+			memcpy(m->call->reply_data, m->reply_data,
+				m->req.reply_data_size);
+		if (m->status == 0)
+			check_eq(wire_body_check(m->req.op, m->reply, m->req.reply_size,
+					 true),
+				0, "bad reply of op %s", wire_op_name(m->req.op));
+		message_end(m, m->status);
+	}
+	message_free(m);
+}
+
+static void message_deliver(struct world *w, struct message *m)
+{
+	uint64_t now = now_of(w);
 	struct world_shard *ws;
 
-	if (m->is_reply && m->from != WORLD_CLIENT && w->shards[m->from].cut_off) {
-		m->due_us = UINT64_MAX;
-		return true;
+	if (m->is_reply && m->from != WORLD_CLIENT && w->shards[m->from].frozen) {
+		m->due_us = now + FROZEN_US;
+		return;
 	}
 	if (m->is_reply) {
-		if (m->call) {
-			if (m->from != WORLD_CLIENT)
-				w->shards[m->from].message_count++;
-			if (m->status == 0 && m->req.reply_data_size)
-				memcpy(m->call->reply_data, m->reply_data,
-					m->req.reply_data_size);
-			if (m->status == 0)
-				cr_assert_eq(wire_body_check(m->req.op, m->reply,
-						     m->req.reply_size, true),
-					0, "bad reply of op %s", wire_op_name(m->req.op));
-			message_end(m, m->status);
-		}
-		message_free(m);
-		return true;
+		reply_deliver(w, m);
+		return;
 	}
 	ws = &w->shards[m->to];
-	if (!ws->alive || ws->incarnation != m->incarnation) {
-		message_return(m, -EIO);
-		return true;
+	if (message_lost(w, message_origin(m), m->to)) {
+		message_lose(m);
+		return;
 	}
-	if (ws->cut_off || ws->frozen) { /* it waits there, or is lost */
-		m->due_us = UINT64_MAX;
-		return true;
+	if (!ws->alive || ws->incarnation != m->incarnation) {
+		if (w->net.silent)
+			message_lose(m);
+		else
+			message_return(m, -EIO);
+		return;
+	}
+	if (ws->frozen) { /* it waits in the socket */
+		m->due_us = now + FROZEN_US;
+		return;
 	}
 	m->served = true;
+	m->req.deadline_us = world_shard_now_us(ws) +
+			     (m->timeout_us > now ? m->timeout_us - now : 0);
 	ws->message_count++;
 	shard_handle(ws->shard, &m->req);
-	return true;
 }
 
 static void kills_due(struct world *w)
@@ -244,6 +365,11 @@ static void kills_due(struct world *w)
 	}
 }
 
+static bool caller_frozen(const struct world *w, const struct message *m)
+{
+	return m->from != WORLD_CLIENT && w->shards[m->from].frozen;
+}
+
 /* One message that is due, or one timeout. */
 static bool messages_step(struct world *w)
 {
@@ -254,15 +380,21 @@ static bool messages_step(struct world *w)
 	{
 		struct message *m = container_of(it, struct message, link);
 
-		if (m->call && m->timeout_us <= now) {
+		if (m->call && m->timeout_us <= now && !caller_frozen(w, m)) {
 			message_end(m, -ETIMEDOUT);
 			return true;
+		}
+		if (m->lost && !m->call) {
+			message_free(m);
+			continue;
 		}
 		if (!m->served && m->due_us <= now &&
 			(!first || m->due_us < first->due_us))
 			first = m;
 	}
-	return first && message_deliver(w, first);
+	if (first)
+		message_deliver(w, first);
+	return first != NULL;
 }
 
 static uint64_t messages_next_us(struct world *w)
@@ -273,7 +405,7 @@ static uint64_t messages_next_us(struct world *w)
 	{
 		struct message *m = container_of(it, struct message, link);
 
-		if (m->call && m->timeout_us < next)
+		if (m->call && m->timeout_us < next && !caller_frozen(w, m))
 			next = m->timeout_us;
 		if (!m->served && m->due_us < next)
 			next = m->due_us;
@@ -316,11 +448,18 @@ static void map_told(void *ctx, const struct map *map)
 	}
 }
 
+/* Whether the map has us on the device that we have. */
+static bool device_is_ours(const struct world_shard *ws)
+{
+	return !ws->w->device_known || memcmp(ws->map->shards[ws->number].device_uuid,
+					       ws->device_uuid, 16) == 0;
+}
+
 static void lease_told(void *ctx, uint64_t until_us)
 {
 	struct world_shard *ws = ctx;
 
-	if (ws->shard)
+	if (ws->shard && device_is_ours(ws))
 		shard_lease_set(ws->shard, until_us);
 }
 
@@ -338,7 +477,8 @@ static int shard_proposes(void *ctx, const struct proposal *proposal)
 static int keeper_start(struct world *w, struct world_shard *ws)
 {
 	struct keeper_options ko = {
-		.env = &w->env.env,
+		.env = &ws->clock.env,
+		.device_uuids = w->device_known ? &ws->device_uuid : NULL,
 		.store = &ws->map_store.store,
 		.node = ws->number + 1,
 		.incarnation = world_random(w) | 1,
@@ -355,6 +495,8 @@ static int keeper_start(struct world *w, struct world_shard *ws)
 	if (w->copies == 1)
 		return 0;
 	map_store_mem_init(&ws->map_store, &w->maps);
+	ws->map_store.away = ws->store_away;
+	ws->map_store.lose_answers = ws->store_deaf;
 	ws->first_map = map_copy(w->maps.map, 0, 0, 0);
 	ws->map = ko.map = ws->first_map;
 	return keeper_new(&ko, &ws->keeper);
@@ -378,7 +520,7 @@ int world_start(struct world *w, uint32_t number)
 	struct shard_options opt;
 	int rc;
 
-	cr_assert(!ws->alive);
+	check(!ws->alive);
 	rc = device_sim_open(ws->disk, &ws->dev);
 	if (rc)
 		return rc;
@@ -388,7 +530,7 @@ int world_start(struct world *w, uint32_t number)
 		return rc;
 	}
 	rc = keeper_start(w, ws);
-	cr_assert_eq(rc, 0);
+	check_eq(rc, 0);
 	if (w->copies > 1)
 		history = shard_history_new();
 	if (history) {
@@ -396,10 +538,10 @@ int world_start(struct world *w, uint32_t number)
 		so.replayed_ctx = history;
 	}
 	rc = store_open(
-		ws->dev, ws->kv, &w->env.env, &so, pump, ws, &ws->store, &refusal);
+		ws->dev, ws->kv, &ws->clock.env, &so, pump, ws, &ws->store, &refusal);
 	if (rc == 0) {
 		opt = (struct shard_options){
-			.env = &w->env.env,
+			.env = &ws->clock.env,
 			.store = ws->store,
 			.kv = ws->kv,
 			.map = ws->map,
@@ -436,7 +578,7 @@ static struct message *call_of(struct world *w, const struct world_shard *ws)
 	{
 		struct message *m = container_of(it, struct message, link);
 
-		cr_assert(!(m->served && m->to == ws->number), "op %s not answered",
+		check(!(m->served && m->to == ws->number), "op %s not answered",
 			wire_op_name(m->req.op));
 		if (m->from == ws->number && m->call)
 			return m;
@@ -472,7 +614,7 @@ void world_kill(struct world *w, uint32_t number)
 {
 	struct world_shard *ws = &w->shards[number];
 
-	cr_assert(ws->alive);
+	check(ws->alive);
 	ws->alive = false;
 	ws->kill_count++;
 	device_sim_crash(ws->dev);
@@ -492,8 +634,10 @@ void world_stop(struct world *w, uint32_t number)
 	device_close(ws->dev);
 }
 
-static void faults_disarm(struct world_shard *ws)
+void world_disarm(struct world *w, uint32_t number)
 {
+	struct world_shard *ws = &w->shards[number];
+
 	memset(device_sim_faults(ws->disk), 0, sizeof(struct device_sim_faults));
 	kv_model_fault_arm(ws->kvdisk, 0);
 	ws->kill_at_message = 0;
@@ -505,30 +649,90 @@ void world_restart(struct world *w, uint32_t number)
 
 	if (w->shards[number].alive)
 		world_kill(w, number);
-	faults_disarm(&w->shards[number]);
+	world_disarm(w, number);
 	rc = world_start(w, number);
-	cr_assert_eq(rc, 0, "restart of shard %u: %d, seed %llu", number, rc,
+	check_eq(rc, 0, "restart of shard %u: %d, seed %llu", number, rc,
 		(unsigned long long)w->seed);
 }
 
-static void shard_make(struct world *w, uint32_t number, const struct world_options *opt)
+static void device_make(struct world *w, struct world_shard *ws)
 {
-	struct world_shard *ws = &w->shards[number];
+	const struct world_options *opt = &w->options;
 	struct store_refusal refusal = {{0}};
 	struct store_options so;
 
-	ws->w = w;
-	ws->number = number;
-	list_init(&ws->local);
-	ws->disk = device_sim_disk_new(
-		opt->disk_bytes ? opt->disk_bytes : 96ull << 20, opt->seed * 31 + number);
+	ws->disk = device_sim_disk_new(opt->disk_bytes ? opt->disk_bytes : 96ull << 20,
+		opt->seed * 31 + ws->number + 1000ull * ws->device_count);
 	ws->kvdisk = kv_model_disk_new();
+	memset(ws->device_uuid, 0x40 + (int)ws->number, 16);
+	ws->device_uuid[0] = (uint8_t)++ws->device_count;
 	so = store_options_of(ws, opt->segment_bytes ? opt->segment_bytes : 4u << 20);
-	cr_assert_eq(device_sim_open(ws->disk, &ws->dev), 0);
-	cr_assert_eq(store_format(ws->dev, &w->env.env, &so, pump, ws, &refusal), 0, "%s",
+	check_eq(device_sim_open(ws->disk, &ws->dev), 0);
+	check_eq(store_format(ws->dev, &w->env.env, &so, pump, ws, &refusal), 0, "%s",
 		refusal.text);
 	device_close(ws->dev);
-	cr_assert_eq(world_start(w, number), 0);
+}
+
+void world_device_replace(struct world *w, uint32_t number)
+{
+	struct world_shard *ws = &w->shards[number];
+
+	check(!ws->alive);
+	device_sim_disk_free(ws->disk);
+	kv_model_disk_free(ws->kvdisk);
+	device_make(w, ws);
+}
+
+static void shard_make(struct world *w, uint32_t number)
+{
+	struct world_shard *ws = &w->shards[number];
+
+	ws->w = w;
+	ws->number = number;
+	ws->clock = (struct world_clock){.env.ops = &clock_ops, .w = w};
+	list_init(&ws->local);
+	if (w->options.shard_prepare)
+		w->options.shard_prepare(ws);
+	device_make(w, ws);
+	check_eq(world_start(w, number), 0);
+}
+
+/* --- operators --- */
+
+static void map_change(struct world *w, struct map *map)
+{
+	map->epoch++;
+	map_free(w->maps.map);
+	w->maps.map = map;
+	map_free(w->map);
+	w->map = map_copy(map, 0, 0, 0);
+}
+
+void world_node_state(struct world *w, uint32_t number, enum map_node_state state)
+{
+	struct map *map = map_copy(w->maps.map, 0, 0, 0);
+
+	map->nodes[number].state = state;
+	map_change(w, map);
+}
+
+static void node_fill(struct map *map, uint32_t number)
+{
+	struct map_node *node = &map->nodes[number];
+
+	node->id = map->shards[number].node = number + 1;
+	map->shards[number].index = 0;
+	snprintf(node->domain, sizeof(node->domain), "node%u", number + 1);
+}
+
+void world_node_add(struct world *w)
+{
+	struct map *map = map_copy(w->maps.map, 1, 1, 0);
+
+	check(w->copies > 1 && w->shard_count < WORLD_SHARDS_MAX);
+	node_fill(map, w->shard_count);
+	map_change(w, map);
+	shard_make(w, w->shard_count++);
 }
 
 void world_init(struct world *w, const struct world_options *opt)
@@ -539,6 +743,8 @@ void world_init(struct world *w, const struct world_options *opt)
 	w->seed = opt->seed;
 	w->state = opt->seed * 977 + 5;
 	w->shard_count = opt->shard_count;
+	w->options = *opt;
+	w->device_known = opt->device_known;
 	w->session = 77;
 	list_init(&w->messages);
 	list_init(&w->again);
@@ -553,18 +759,13 @@ void world_init(struct world *w, const struct world_options *opt)
 	w->map->nodes[0].id = 1;
 	for (uint32_t i = 0; i < opt->shard_count; i++)
 		w->map->shards[i] = (struct map_shard){.node = 1, .index = i};
-	for (uint32_t i = 0; w->copies > 1 && i < opt->shard_count; i++) {
-		struct map_node *node = &w->map->nodes[i];
-
-		node->id = w->map->shards[i].node = i + 1;
-		w->map->shards[i].index = 0;
-		snprintf(node->domain, sizeof(node->domain), "node%u", i + 1);
-	}
-	cr_assert_eq(map_place(w->map), 0);
+	for (uint32_t i = 0; w->copies > 1 && i < opt->shard_count; i++)
+		node_fill(w->map, i);
+	check_eq(map_place(w->map), 0);
 	if (w->copies > 1)
 		mem_maps_init(&w->maps, &w->env.env, w->map);
 	for (uint32_t i = 0; i < opt->shard_count; i++)
-		shard_make(w, i, opt);
+		shard_make(w, i);
 }
 
 void world_release(struct world *w)
@@ -594,6 +795,24 @@ static uint64_t later(uint64_t now, uint64_t by_us)
 	return by_us > UINT64_MAX - now ? UINT64_MAX : now + by_us;
 }
 
+/* A slow device lets others come in between. */
+static bool device_turn(struct world *w, struct world_shard *ws)
+{
+	uint64_t latest_us = ws->slow_us ? ws->slow_us : w->shuffle ? 400 : 0;
+	uint64_t now = now_of(w);
+
+	if (device_sim_idle(ws->dev)) {
+		ws->device_us = 0;
+		return false;
+	}
+	if (ws->device_us == 0)
+		ws->device_us = now + (latest_us ? world_random(w) % latest_us : 0);
+	if (now < ws->device_us)
+		return false;
+	ws->device_us = 0;
+	return device_sim_step(ws->dev) > 0;
+}
+
 static bool shard_turn(struct world *w, struct world_shard *ws)
 {
 	uint64_t now = now_of(w), store_us, shard_us;
@@ -606,12 +825,7 @@ static bool shard_turn(struct world *w, struct world_shard *ws)
 			ws->keeper_us = store_us;
 		busy = true;
 	}
-	if (now >= ws->device_us) {
-		busy = device_sim_step(ws->dev) > 0;
-		/* A slow device lets others come in between. */
-		if (w->shuffle)
-			ws->device_us = now + world_random(w) % 400;
-	}
+	busy = device_turn(w, ws) || busy;
 	if (device_sim_crashed(ws->disk))
 		return true;
 	while (!list_empty(&ws->local)) {
@@ -629,7 +843,8 @@ static bool shard_turn(struct world *w, struct world_shard *ws)
 	if (store_us < shard_us)
 		shard_us = store_us;
 	ws->next_us = later(now, shard_us);
-	return busy || shard_us == 0;
+	return busy || shard_us == 0 ||
+	       (ws->device_us == 0 && !device_sim_idle(ws->dev));
 }
 
 void world_turn(struct world *w)
@@ -743,7 +958,7 @@ void world_quiesce(struct world *w)
 	uint64_t start = now_of(w), quiet = start;
 
 	for (uint32_t i = 0; i < w->shard_count; i++)
-		cr_assert(w->shards[i].alive, "shard %u is down", i);
+		check(w->shards[i].alive, "shard %u is down", i);
 	while (now_of(w) - quiet < QUIET_US) {
 		world_turn(w);
 		if (!world_quiet(w))
@@ -751,7 +966,7 @@ void world_quiesce(struct world *w)
 		for (uint32_t i = 0; i < w->shard_count; i++) {
 			struct world_shard *ws = &w->shards[i];
 
-			cr_assert(now_of(w) - start < QUIESCE_US,
+			check(now_of(w) - start < QUIESCE_US,
 				"shard %u does not come to rest: execs %d txns %d "
 				"intents %d "
 				"seed %llu",

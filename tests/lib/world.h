@@ -22,10 +22,21 @@
 #define WORLD_CLIENT     UINT32_MAX
 #define WORLD_BUCKETS    8u
 
+#define WORLD_VIA_NONE   UINT32_MAX
+
 struct world;
+
+/* A node's own clock: behind or ahead of the world's, and fast or slow. */
+struct world_clock {
+	struct env env;
+	struct world *w;
+	uint64_t ahead_us;
+	int64_t drift_ppm;
+};
 
 struct world_shard {
 	struct world *w;
+	struct world_clock clock;
 	uint32_t number;
 	uint32_t incarnation;
 	bool alive;
@@ -49,6 +60,35 @@ struct world_shard {
 	uint64_t keeper_us; /* when the keeper wants its turn */
 	bool cut_off;       /* no message reaches it, or leaves it */
 	bool frozen;        /* stopped: no turn, but it is not dead */
+	bool store_away;    /* the map store, for its keeper */
+	bool store_deaf;    /* saves happen and answer -EIO */
+	uint64_t slow_us;   /* its device takes up to so long */
+	uint8_t device_uuid[16];
+	uint32_t device_count; /* how often it was given a new device */
+};
+
+/* What the network does, in chances of a million. */
+struct world_net {
+	uint32_t lost;
+	uint32_t doubled;
+	uint32_t late;     /* takes up to late_us */
+	uint64_t late_us;
+	bool silent;       /* a dead node's calls are not refused, they time out */
+	/* From whom to whom nothing gets through. */
+	bool cut[WORLD_SHARDS_MAX][WORLD_SHARDS_MAX];
+	uint64_t lost_count, doubled_count, late_count, cut_count;
+};
+
+struct world_options {
+	uint32_t shard_count;
+	uint32_t bucket_count; /* 0: WORLD_BUCKETS */
+	uint32_t copies;       /* 0: one, without keepers */
+	uint64_t seed;
+	uint64_t disk_bytes;    /* 0: 96 MiB */
+	uint32_t segment_bytes; /* 0: 4 MiB */
+	bool device_known;
+	/* Called for each shard before it begins, to set its clock. */
+	void (*shard_prepare)(struct world_shard *ws);
 };
 
 struct world {
@@ -65,22 +105,16 @@ struct world {
 	uint64_t late_us;
 	uint64_t grace_us;   /* of shards that start from now on */
 	bool lossy; /* and some longer than anybody waits */
+	struct world_net net;
+	bool device_known; /* the map says which devices the shards are on */
 	uint32_t shard_count;
 	struct world_shard shards[WORLD_SHARDS_MAX];
 	struct list again;    /* operations of clients that will be sent again */
 	struct list messages; /* all that somebody still cares for */
+	struct world_options options;
 	struct cred cred;     /* of the plain w_* calls */
 	uint64_t session;
 	uint64_t turns;
-};
-
-struct world_options {
-	uint32_t shard_count;
-	uint32_t bucket_count; /* 0: WORLD_BUCKETS */
-	uint32_t copies;       /* 0: one, without keepers */
-	uint64_t seed;
-	uint64_t disk_bytes;    /* 0: 96 MiB */
-	uint32_t segment_bytes; /* 0: 4 MiB */
 };
 
 /* Formats and starts everything. */
@@ -91,8 +125,19 @@ int world_start(struct world *w, uint32_t shard);
 void world_kill(struct world *w, uint32_t shard);
 /* Kill if alive, disarm its faults, start: must succeed. */
 void world_restart(struct world *w, uint32_t shard);
+/* No fault that was armed happens any more. */
+void world_disarm(struct world *w, uint32_t shard);
 /* An orderly end: the device answers, nothing acknowledged can be lost. */
 void world_stop(struct world *w, uint32_t shard);
+/* Of a dead one: an empty device in place of the old. */
+void world_device_replace(struct world *w, uint32_t shard);
+/* One node more, of one shard, in the map and alive. */
+void world_node_add(struct world *w);
+/* Change the map as an operator does, whatever the nodes do meanwhile. */
+void world_node_state(struct world *w, uint32_t shard, enum map_node_state state);
+uint64_t world_now_us(struct world *w);
+/* What time it is for the shard, and whether it may serve as primary by that. */
+uint64_t world_shard_now_us(const struct world_shard *ws);
 /* Everything that can happen now, or time passes. */
 void world_turn(struct world *w);
 /* Every bucket has a serving primary and all its copies are in sync. */
@@ -104,7 +149,8 @@ void world_pass(struct world *w, uint64_t us);
 /* Until nothing is under way any more. All shards must be up. */
 void world_quiesce(struct world *w);
 uint64_t world_random(struct world *w);
-void world_call_send(struct world *w, struct rpc_call *call);
+/* via: the node whose map the client goes by, and by whose network; or WORLD_VIA_NONE. */
+void world_call_send(struct world *w, uint32_t via, struct rpc_call *call);
 
 /* --- checking (world_check.c) --- */
 
@@ -166,6 +212,11 @@ struct wop {
 	bool known;  /* the generation is set: do not ask first */
 	bool once;   /* and a stale one is the answer */
 	bool append; /* at the end of a file of less than a chunk */
+	uint32_t via;          /* WORLD_VIA_NONE, but for the simulator's clients */
+	uint32_t *seqs;        /* counts them for its slot; NULL: a slot for each */
+	uint16_t slot;
+	uint64_t patience_us;  /* 0: a minute */
+	uint32_t sent_count;
 	struct rpc_call call;
 	uint32_t seq;      /* of the operation: the same however often it is sent */
 	struct list again; /* in w->again, until again_us */
@@ -187,6 +238,12 @@ void wop_write(struct wop *o, struct world *w, ino_id ino, uint64_t offset,
 void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void *data,
 	uint32_t size);
 void wop_begin(struct wop *o);
+/* The fixed part of its body, for those whose is longer than a path. */
+void wop_fixed(struct wop *o, const void *fixed, uint32_t size);
+void wop_stat(struct wop *o, struct world *w, ino_id ino);
+void wop_close(struct wop *o, struct world *w, ino_id ino);
+/* One call: what fits into data. */
+void wop_readdir(struct wop *o, struct world *w, ino_id ino, void *data, uint32_t size);
 /* Those that are due again. True when there were any; lowers *next. */
 bool wops_again(struct world *w, uint64_t *next);
 int wop_wait(struct wop *o);

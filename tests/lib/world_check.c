@@ -7,14 +7,13 @@
  *   every block is named once, is in use in the store, and nothing else is.
  */
 #include "tests/lib/world.h"
+#include "tests/lib/check.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <criterion/criterion.h>
 
 #include "meta/meta_impl.h"
 #include "meta/schema.h"
@@ -91,10 +90,10 @@ static void see_inode(struct image *im, const uint8_t *key, size_t key_size,
 	GROW(im->inodes, im->inode_count, im->inode_room);
 	si = &im->inodes[im->inode_count++];
 	memset(si, 0, sizeof(*si));
-	cr_assert_eq(key_size, 4 + 8 + 4);
+	check_eq(key_size, 4 + 8 + 4);
 	si->ino = be64_read(key + 4);
-	cr_assert_eq(inode_decode(value, value_size, &si->in), 0);
-	cr_assert_eq(ino_bucket(si->ino), be16_read(key + 1));
+	check_eq(inode_decode(value, value_size, &si->in), 0);
+	check_eq(ino_bucket(si->ino), be16_read(key + 1));
 	si->in.target = NULL;
 	im->buckets[ino_bucket(si->ino)].inode_count++;
 }
@@ -111,8 +110,8 @@ static void see_name(struct image *im, const uint8_t *key, size_t key_size,
 	GROW(im->names, im->name_count, im->name_room);
 	sn = &im->names[im->name_count++];
 	sn->dir = be64_read(key + 4);
-	cr_assert_eq(meta_key_dirent_parse(key, key_size, &hash, &name, &name_size), 0);
-	cr_assert_eq(name_target_decode(value, value_size, &target), 0);
+	check_eq(meta_key_dirent_parse(key, key_size, &hash, &name, &name_size), 0);
+	check_eq(name_target_decode(value, value_size, &target), 0);
 	sn->ino = target.ino;
 	sn->dtype = target.dtype;
 	memcpy(sn->name, name, name_size);
@@ -126,8 +125,8 @@ static void see_extent(struct image *im, uint16_t bucket, const uint8_t *key,
 	uint32_t block, count;
 	uint64_t id;
 
-	cr_assert_eq(meta_key_extent_parse(key, key_size, &block), 0);
-	cr_assert_eq(extent_decode(value, value_size, block, &id, &count), 0);
+	check_eq(meta_key_extent_parse(key, key_size, &block), 0);
+	check_eq(extent_decode(value, value_size, block, &id, &count), 0);
 	GROW(im->extents, im->extent_count, im->extent_room);
 	se = &im->extents[im->extent_count++];
 	*se = (struct seen_extent){.ino = be64_read(key + 4),
@@ -146,14 +145,14 @@ static void see_extent(struct image *im, uint16_t bucket, const uint8_t *key,
 static void see(struct image *im, uint16_t bucket, const uint8_t *key, size_t key_size,
 	const void *value, size_t value_size)
 {
-	cr_assert_geq(key_size, 4);
-	cr_assert_eq(be16_read(key + 1), bucket);
+	check_geq(key_size, 4);
+	check_eq(be16_read(key + 1), bucket);
 	switch (key[3]) {
 	case 'I': see_inode(im, key, key_size, value, value_size); break;
 	case 'D': see_name(im, key, key_size, value, value_size); break;
 	case 'E': see_extent(im, bucket, key, key_size, value, value_size); break;
 	case 'N':
-		cr_assert_eq(
+		check_eq(
 			bucket_decode(value, value_size, &im->buckets[bucket].header), 0);
 		im->buckets[bucket].has_header = true;
 		break;
@@ -163,7 +162,7 @@ static void see(struct image *im, uint16_t bucket, const uint8_t *key, size_t ke
 		break;
 	case 'T':
 	case 't':
-		cr_assert(false, "bucket %u: %s %llx is left, seed %llu", bucket,
+		check(false, "bucket %u: %s %llx is left, seed %llu", bucket,
 			key[3] == 'T' ? "decision" : "intent", INO(be64_read(key + 4)),
 			SEED);
 	}
@@ -214,10 +213,10 @@ static void scan_bucket(struct image *im, uint16_t bucket)
 					   .reply_data = data,
 					   .reply_data_max = sizeof(data),
 					   .done = scan_done}};
-		world_call_send(im->w, &sc.call);
+		world_call_send(im->w, WORLD_VIA_NONE, &sc.call);
 		while (!sc.finished)
 			world_turn(im->w);
-		cr_assert_eq(sc.status, 0, "scan: %d", sc.status);
+		check_eq(sc.status, 0, "scan: %d", sc.status);
 		for (uint32_t at = 0; at < sc.size;) {
 			le16 key_size;
 			le32 value_size;
@@ -265,12 +264,12 @@ static void names_check(struct image *im)
 		const struct seen_name *n = &im->names[i];
 		struct seen_inode *dir = inode_of(im, n->dir), *si = inode_of(im, n->ino);
 
-		cr_assert(dir && S_ISDIR(dir->in.attr.mode),
+		check(dir && S_ISDIR(dir->in.attr.mode),
 			"name %s in no directory %llx, seed %llu", n->name, INO(n->dir),
 			SEED);
-		cr_assert(si, "name %s leads nowhere (%llx), seed %llu", n->name,
+		check(si, "name %s leads nowhere (%llx), seed %llu", n->name,
 			INO(n->ino), SEED);
-		cr_assert_eq(
+		check_eq(
 			mode_dtype(si->in.attr.mode), n->dtype, "type of %s", n->name);
 		dir->entries++;
 		dir->subdirs += n->dtype == DT_DIR;
@@ -284,9 +283,9 @@ static void reach(struct image *im, struct seen_inode *si)
 	unsigned depth = 0;
 
 	while (!si->reached && si->ino != WFS_ROOT_INO) {
-		cr_assert(++depth < 10000, "a loop of directories, seed %llu", SEED);
+		check(++depth < 10000, "a loop of directories, seed %llu", SEED);
 		si = inode_of(im, si->in.attr.parent);
-		cr_assert(si, "parent missing, seed %llu", SEED);
+		check(si, "parent missing, seed %llu", SEED);
 	}
 }
 
@@ -296,36 +295,36 @@ static void inodes_check(struct image *im)
 		struct seen_inode *si = &im->inodes[i];
 		const struct attr *a = &si->in.attr;
 
-		cr_assert(!(si->in.flags & INODE_PURGING),
+		check(!(si->in.flags & INODE_PURGING),
 			"ino %llx is still being cut, seed %llu", INO(si->ino), SEED);
 		if (!S_ISDIR(a->mode)) {
-			cr_assert_eq(a->nlink, si->names,
+			check_eq(a->nlink, si->names,
 				"ino %llx: nlink %u, names %u, seed %llu", INO(si->ino),
 				a->nlink, si->names, SEED);
 			if (a->nlink == 0)
-				cr_assert(
+				check(
 					has_job(im, si->ino) && im->allow & CHECK_ORPHANS,
 					"ino %llx is an orphan, seed %llu", INO(si->ino),
 					SEED);
 			continue;
 		}
-		cr_assert_eq(a->nlink, 2 + si->subdirs,
+		check_eq(a->nlink, 2 + si->subdirs,
 			"dir %llx: nlink %u, subdirs %u, seed %llu", INO(si->ino),
 			a->nlink, si->subdirs, SEED);
-		cr_assert_eq(a->entries, si->entries,
+		check_eq(a->entries, si->entries,
 			"dir %llx: entries %llu, names %u, seed %llu", INO(si->ino),
 			INO(a->entries), si->entries, SEED);
 		if (si->ino != WFS_ROOT_INO) {
-			cr_assert_eq(si->names, 1, "dir %llx has %u names, seed %llu",
+			check_eq(si->names, 1, "dir %llx has %u names, seed %llu",
 				INO(si->ino), si->names, SEED);
-			cr_assert_eq(si->named_in, a->parent,
+			check_eq(si->named_in, a->parent,
 				"dir %llx: parent, seed %llu", INO(si->ino), SEED);
 		}
 		reach(im, si);
 		si->reached = true;
 	}
 	for (size_t i = 0; i < im->job_count; i++)
-		cr_assert(im->allow & CHECK_ORPHANS, "job of %llx is left, seed %llu",
+		check(im->allow & CHECK_ORPHANS, "job of %llx is left, seed %llu",
 			INO(im->jobs[i]), SEED);
 }
 
@@ -334,15 +333,15 @@ static void buckets_check(struct image *im)
 	for (uint32_t b = 0; b < im->w->map->bucket_count; b++) {
 		const struct seen_bucket *sb = &im->buckets[b];
 
-		cr_assert_eq(sb->header.inode_count, sb->inode_count,
+		check_eq(sb->header.inode_count, sb->inode_count,
 			"bucket %u counts %llu inodes, has %llu, seed %llu", b,
 			INO(sb->header.inode_count), INO(sb->inode_count), SEED);
-		cr_assert_eq(sb->header.data_bytes, sb->block_count * WFS_BLOCK_SIZE,
+		check_eq(sb->header.data_bytes, sb->block_count * WFS_BLOCK_SIZE,
 			"bucket %u counts data, seed %llu", b, SEED);
 	}
 	for (size_t i = 0; i < im->inode_count; i++)
 		if (im->inodes[i].ino != WFS_ROOT_INO)
-			cr_assert_gt(im->buckets[ino_bucket(im->inodes[i].ino)]
+			check_gt(im->buckets[ino_bucket(im->inodes[i].ino)]
 					     .header.next_counter,
 				im->inodes[i].ino & ((1ull << 48) - 1));
 }
@@ -357,9 +356,9 @@ static void extents_check(struct image *im)
 
 		if (im->allow & CHECK_STRAYS)
 			continue;
-		cr_assert(si, "data of no inode %llx, chunk %llu, seed %llu", INO(e->ino),
+		check(si, "data of no inode %llx, chunk %llu, seed %llu", INO(e->ino),
 			INO(e->chunk), SEED);
-		cr_assert_lt(at + (uint64_t)(e->count - 1) * WFS_BLOCK_SIZE,
+		check_lt(at + (uint64_t)(e->count - 1) * WFS_BLOCK_SIZE,
 			si->in.attr.size_bytes, "data past the end of %llx, seed %llu",
 			INO(e->ino), SEED);
 	}
@@ -389,16 +388,16 @@ static void blocks_check(struct image *im)
 
 		counts[b->shard]++;
 		if (i > 0)
-			cr_assert(block_order(b, b - 1) != 0,
+			check(block_order(b, b - 1) != 0,
 				"block %llx is named twice, seed %llu", INO(b->id), SEED);
-		cr_assert(store_block_live(im->w->shards[b->shard].store, b->id),
+		check(store_block_live(im->w->shards[b->shard].store, b->id),
 			"block %llx is not in use, seed %llu", INO(b->id), SEED);
 	}
 	for (uint32_t i = 0; i < im->w->shard_count; i++) {
 		struct store_stats st;
 
 		store_stats(im->w->shards[i].store, &st);
-		cr_assert_eq(st.live_bytes, counts[i] * WFS_BLOCK_SIZE,
+		check_eq(st.live_bytes, counts[i] * WFS_BLOCK_SIZE,
 			"shard %u: %llu blocks live, %llu named, seed %llu", i,
 			INO(st.live_bytes / WFS_BLOCK_SIZE), INO(counts[i]), SEED);
 	}
@@ -407,7 +406,7 @@ static void blocks_check(struct image *im)
 static void locks_check(struct image *im)
 {
 	for (uint32_t i = 0; i < im->w->shard_count; i++)
-		cr_assert_eq(im->w->shards[i].shard->meta->lock_count, 0,
+		check_eq(im->w->shards[i].shard->meta->lock_count, 0,
 			"shard %u: locks are left, seed %llu", i, SEED);
 }
 
@@ -422,10 +421,10 @@ static void counts_check(struct world *w)
 		for (uint32_t b = 0; b < w->map->bucket_count; b++) {
 			if (w->map->buckets[b].primary != i)
 				continue;
-			cr_assert_eq(meta_bucket_stats(meta, (uint16_t)b, &stats), 0);
+			check_eq(meta_bucket_stats(meta, (uint16_t)b, &stats), 0);
 			total += stats.inode_count;
 		}
-		cr_assert_eq(meta_inode_count(meta), total, "shard %u", i);
+		check_eq(meta_inode_count(meta), total, "shard %u", i);
 	}
 }
 
@@ -440,7 +439,7 @@ void world_check(struct world *w, unsigned allow)
 	for (uint32_t b = 0; b < w->map->bucket_count; b++)
 		scan_bucket(im, (uint16_t)b);
 	qsort(im->inodes, im->inode_count, sizeof(*im->inodes), inode_order);
-	cr_assert(inode_of(im, WFS_ROOT_INO), "no root");
+	check(inode_of(im, WFS_ROOT_INO), "no root");
 	names_check(im);
 	inodes_check(im);
 	buckets_check(im);

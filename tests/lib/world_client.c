@@ -3,12 +3,11 @@
  * real client does, and plain calls on top that wait.
  */
 #include "tests/lib/world.h"
+#include "tests/lib/check.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-
-#include <criterion/criterion.h>
 
 #include "core/base/hash.h"
 
@@ -60,13 +59,19 @@ bool wops_again(struct world *w, uint64_t *next)
 
 		if (o->again_us <= now) {
 			list_remove(&o->again);
-			world_call_send(w, &o->call);
+			o->sent_count++;
+			world_call_send(w, o->via, &o->call);
 			return true;
 		}
 		if (o->again_us < *next)
 			*next = o->again_us;
 	}
 	return false;
+}
+
+static void seq_next(struct wop *o)
+{
+	o->seq = ++*(o->seqs ? o->seqs : &o->w->op_count);
 }
 
 static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size,
@@ -77,7 +82,7 @@ static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size
 		.op = op,
 		.bucket = bucket,
 		.session = o->session,
-		.slot = (uint16_t)(o->seq & 0x3fff),
+		.slot = o->seqs ? o->slot : (uint16_t)(o->seq & 0x3fff),
 		.seq = o->seq,
 		.timeout_ms = o->w->copies > 1 ? AGAIN_MS : CALL_TIMEOUT_MS,
 		.cred = &o->cred,
@@ -92,7 +97,8 @@ static void call(struct wop *o, uint16_t op, uint16_t bucket, uint32_t body_size
 		o->call.reply_data = o->reply_data;
 		o->call.reply_data_max = o->reply_data_max;
 	}
-	world_call_send(o->w, &o->call);
+	o->sent_count++;
+	world_call_send(o->w, o->via, &o->call);
 }
 
 /* --- paths --- */
@@ -102,7 +108,7 @@ static void path_set(struct wop *o, const char *path)
 	o->start = WFS_ROOT_INO;
 	while (*path == '/')
 		path++;
-	cr_assert_leq(strlen(path), WFS_PATH_MAX);
+	check_leq(strlen(path), WFS_PATH_MAX);
 	memmove(o->path, path, strlen(path) + 1);
 	o->path_size = (uint32_t)strlen(path);
 }
@@ -175,7 +181,7 @@ static void step_done(struct rpc_call *c, int status, const void *reply,
 	}
 	o->reply = *r;
 	used = le32_get(r->consumed);
-	cr_assert_leq(used, o->path_size);
+	check_leq(used, o->path_size);
 	if (r->end == WIRE_DONE) {
 		o->reply_data_size = reply_data_size;
 		o->target_size = le16_get(r->target_size);
@@ -293,6 +299,7 @@ void wop_init(struct wop *o, struct world *w, uint16_t op, const char *path)
 {
 	memset(o, 0, offsetof(struct wop, body));
 	o->w = w;
+	o->via = WORLD_VIA_NONE;
 	o->cred = w->cred;
 	o->session = w->session;
 	o->op = op;
@@ -383,7 +390,7 @@ static void io_done(struct rpc_call *c, int status, const void *reply,
 		finish(o, status);
 		return;
 	}
-	cr_assert_eq(reply_size, sizeof(o->io));
+	check_eq(reply_size, sizeof(o->io));
 	memcpy(&o->io, reply, sizeof(o->io));
 	o->reply_data_size = reply_data_size;
 	if (o->op != OP_WRITE || le32_get(o->io.flags) & WIRE_IO_INODE_DONE) {
@@ -412,7 +419,7 @@ static void io_send(struct wop *o)
 	};
 
 	/* Under a new generation it is another request. */
-	o->seq = ++o->w->op_count;
+	seq_next(o);
 	memcpy(o->body, &body, sizeof(body));
 	call(o, o->op,
 		chunk_bucket(o->ino, o->offset / WFS_CHUNK_SIZE, o->w->map->bucket_count),
@@ -442,15 +449,77 @@ void wop_read(struct wop *o, struct world *w, ino_id ino, uint64_t offset, void 
 
 /* --- running --- */
 
+static void listing_done(struct rpc_call *c, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	struct wop *o = container_of(c, struct wop, call);
+
+	if (status == 0) {
+		check_eq(reply_size, sizeof(o->listing));
+		memcpy(&o->listing, reply, sizeof(o->listing));
+		o->reply_data_size = reply_data_size;
+	}
+	finish(o, status);
+}
+
+void wop_fixed(struct wop *o, const void *fixed, uint32_t size)
+{
+	memcpy(o->fixed, fixed, size);
+	o->fixed_size = size;
+}
+
+void wop_stat(struct wop *o, struct world *w, ino_id ino)
+{
+	wop_init(o, w, OP_WALK, "");
+	o->start = ino;
+	o->mode = WIRE_NOFOLLOW;
+}
+
+void wop_close(struct wop *o, struct world *w, ino_id ino)
+{
+	wop_init(o, w, OP_CLOSE, "");
+	o->ino = ino;
+}
+
+void wop_readdir(struct wop *o, struct world *w, ino_id ino, void *data, uint32_t size)
+{
+	wop_init(o, w, OP_READDIR, "");
+	o->ino = ino;
+	o->reply_data = data;
+	o->reply_data_max = size;
+}
+
+static void close_send(struct wop *o)
+{
+	struct wire_ino wi = {.ino = le64_put(o->ino)};
+
+	memcpy(o->body, &wi, sizeof(wi));
+	call(o, OP_CLOSE, ino_bucket(o->ino), sizeof(wi), plain_done);
+}
+
+static void readdir_send(struct wop *o)
+{
+	struct wire_readdir body = {
+		.ino = le64_put(o->ino), .cookie = o->listing.cookie};
+
+	memcpy(o->body, &body, sizeof(body));
+	call(o, OP_READDIR, ino_bucket(o->ino), sizeof(body), listing_done);
+}
+
 void wop_begin(struct wop *o)
 {
 	o->finished = false;
-	o->seq = ++o->w->op_count;
-	o->until_us = env_now_us(&o->w->env.env) + PATIENCE_US;
+	seq_next(o);
+	o->until_us = env_now_us(&o->w->env.env) +
+		      (o->patience_us ? o->patience_us : PATIENCE_US);
 	if (o->op == OP_WRITE && !o->known && !o->once)
 		io_refresh(o);
 	else if (o->op == OP_READ || o->op == OP_WRITE)
 		io_send(o);
+	else if (o->op == OP_CLOSE)
+		close_send(o);
+	else if (o->op == OP_READDIR)
+		readdir_send(o);
 	else
 		step(o);
 }
@@ -458,7 +527,7 @@ void wop_begin(struct wop *o)
 int wop_wait(struct wop *o)
 {
 	for (unsigned i = 0; !o->finished; i++) {
-		cr_assert(i < TURNS_MAX, "op %s hangs, seed %llu", wire_op_name(o->op),
+		check(i < TURNS_MAX, "op %s hangs, seed %llu", wire_op_name(o->op),
 			(unsigned long long)o->w->seed);
 		world_turn(o->w);
 	}
@@ -481,16 +550,10 @@ static int run_attr(struct attr *attr_out)
 	int rc = wop_run(&plain);
 
 	if (rc == 0 && attr_out) {
-		cr_assert(plain.reply.flags & WIRE_WALK_HAS_ATTR);
+		check(plain.reply.flags & WIRE_WALK_HAS_ATTR);
 		wire_attr_take(&plain.reply.attr, attr_out);
 	}
 	return rc;
-}
-
-static void fixed_set(struct wop *o, const void *fixed, uint32_t size)
-{
-	memcpy(o->fixed, fixed, size);
-	o->fixed_size = size;
 }
 
 int w_mkdir(struct world *w, const char *path, uint32_t mode)
@@ -500,10 +563,10 @@ int w_mkdir(struct world *w, const char *path, uint32_t mode)
 	int rc;
 
 	wop_init(&plain, w, OP_MKDIR, path);
-	fixed_set(&plain, &wm, sizeof(wm));
+	wop_fixed(&plain, &wm, sizeof(wm));
 	rc = run_attr(&attr);
 	if (rc == 0)
-		cr_assert(S_ISDIR(attr.mode) && attr.ino != 0 && attr.nlink == 2);
+		check(S_ISDIR(attr.mode) && attr.ino != 0 && attr.nlink == 2);
 	return rc;
 }
 
@@ -514,19 +577,15 @@ int w_open(struct world *w, const char *path, int flags, uint32_t mode,
 		.flags = le32_put((uint32_t)flags), .mode = le32_put(mode)};
 
 	wop_init(&plain, w, OP_OPEN, path);
-	fixed_set(&plain, &wo, sizeof(wo));
+	wop_fixed(&plain, &wo, sizeof(wo));
 	plain.mode = flags & O_NOFOLLOW ? WIRE_NOFOLLOW : WIRE_FOLLOW;
 	return run_attr(attr_out);
 }
 
 int w_close(struct world *w, ino_id ino)
 {
-	struct wire_ino wi = {.ino = le64_put(ino)};
-
-	wop_init(&plain, w, OP_CLOSE, "");
-	memcpy(plain.body, &wi, sizeof(wi));
-	call(&plain, OP_CLOSE, ino_bucket(ino), sizeof(wi), plain_done);
-	return wop_wait(&plain);
+	wop_close(&plain, w, ino);
+	return wop_run(&plain);
 }
 
 int w_reopen(struct world *w, ino_id ino, uint32_t count)
@@ -610,16 +669,14 @@ int w_lstat(struct world *w, const char *path, struct attr *attr_out)
 
 int w_fstat(struct world *w, ino_id ino, struct attr *attr_out)
 {
-	wop_init(&plain, w, OP_WALK, "");
-	plain.start = ino;
-	plain.mode = WIRE_NOFOLLOW;
+	wop_stat(&plain, w, ino);
 	return run_attr(attr_out);
 }
 
 static int setattr(struct world *w, const char *path, const struct wire_setattr *ws)
 {
 	wop_init(&plain, w, OP_SETATTR, path);
-	fixed_set(&plain, ws, sizeof(*ws));
+	wop_fixed(&plain, ws, sizeof(*ws));
 	return run_attr(NULL);
 }
 
@@ -703,35 +760,19 @@ int w_read(struct world *w, ino_id ino, void *data, size_t size, uint64_t offset
 	return (int)size;
 }
 
-static void listing_done(struct rpc_call *c, int status, const void *reply,
-	uint32_t reply_size, uint32_t reply_data_size)
-{
-	struct wop *o = container_of(c, struct wop, call);
-
-	if (status == 0) {
-		cr_assert_eq(reply_size, sizeof(o->listing));
-		memcpy(&o->listing, reply, sizeof(o->listing));
-		o->reply_data_size = reply_data_size;
-	}
-	finish(o, status);
-}
-
 int w_readdir(struct world *w, ino_id ino,
 	void (*fn)(void *ctx, const struct wire_dirent *d, const char *name), void *ctx)
 {
 	static uint8_t data[4096];
-	struct wire_readdir body = {.ino = le64_put(ino)};
+	le64 cookie = le64_put(0);
 	int count = 0;
 
 	do {
 		int rc;
 
-		wop_init(&plain, w, OP_READDIR, "");
-		memcpy(plain.body, &body, sizeof(body));
-		plain.reply_data = data;
-		plain.reply_data_max = sizeof(data);
-		call(&plain, OP_READDIR, ino_bucket(ino), sizeof(body), listing_done);
-		rc = wop_wait(&plain);
+		wop_readdir(&plain, w, ino, data, sizeof(data));
+		plain.listing.cookie = cookie;
+		rc = wop_run(&plain);
 		if (rc)
 			return rc;
 		for (uint32_t at = 0; at < plain.reply_data_size;) {
@@ -743,7 +784,7 @@ int w_readdir(struct world *w, ino_id ino,
 			at += (uint32_t)WIRE_DIRENT_SIZE(le16_get(d.name_size));
 			count++;
 		}
-		body.cookie = plain.listing.cookie;
+		cookie = plain.listing.cookie;
 	} while (!plain.listing.eof);
 	return count;
 }

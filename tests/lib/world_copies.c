@@ -3,11 +3,11 @@
  * the extents, whose ids are each store's own, name blocks of equal crcs.
  */
 #include "tests/lib/world.h"
+#include "tests/lib/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <criterion/criterion.h>
 
 #include "meta/schema.h"
 
@@ -29,7 +29,7 @@ static void each_key(struct world_shard *ws, uint16_t bucket,
 	struct kv_iter *it;
 
 	meta_key_prefix(&prefix, bucket, 0);
-	cr_assert_eq(kv_iter_open(ws->kv, &it), 0);
+	check_eq(kv_iter_open(ws->kv, &it), 0);
 	for (it->ops->seek(it, prefix.bytes, 3); it->ops->valid(it); it->ops->next(it)) {
 		size_t key_size, value_size;
 		const uint8_t *key = it->ops->key(it, &key_size);
@@ -64,8 +64,8 @@ static void copy_key(void *ctx, const uint8_t *key, size_t key_size, const uint8
 			buf_append(&copy->keys, value, value_size);
 		return;
 	}
-	cr_assert_eq(meta_key_extent_parse(key, key_size, &block), 0);
-	cr_assert_eq(extent_decode(value, value_size, block, &id, &count), 0);
+	check_eq(meta_key_extent_parse(key, key_size, &block), 0);
+	check_eq(extent_decode(value, value_size, block, &id, &count), 0);
 	for (uint32_t i = 0; i < count; i++) {
 		struct cell cell = {.ino = be64_read(key + META_PREFIX_SIZE),
 			.chunk = be64_read(key + META_PREFIX_SIZE + 8),
@@ -84,6 +84,24 @@ static void bucket_read(struct world *w, uint32_t shard, uint16_t bucket,
 	each_key(&w->shards[shard], bucket, copy_key, copy);
 }
 
+static void record_hex(char *text, size_t room, const uint8_t *bytes, size_t size)
+{
+	text[0] = 0;
+	for (size_t i = 0; i < size && 2 * i + 3 < room; i++)
+		snprintf(text + 2 * i, room - 2 * i, "%02x", bytes[i]);
+}
+
+static void keys_differ(struct world *w, uint16_t bucket, const uint8_t *a, size_t a_size,
+	const uint8_t *b, size_t b_size)
+{
+	char x[512], y[512];
+
+	record_hex(x, sizeof(x), a, a_size);
+	record_hex(y, sizeof(y), b, b_size);
+	check(false, "bucket %u: its copies differ at keys of type %c / %c, seed %llu\n%s\n%s",
+		bucket, a[3], b[3], SEED, x, y);
+}
+
 static void first_difference(struct world *w, uint16_t bucket, const struct bucket_copy *a,
 	const struct bucket_copy *b)
 {
@@ -97,14 +115,12 @@ static void first_difference(struct world *w, uint16_t bucket, const struct buck
 		if (memcmp(x, y, 8) != 0 || memcmp((uint8_t *)a->keys.data + at + 8,
 						    (uint8_t *)b->keys.data + at + 8,
 						    x[0] + x[1]) != 0)
-			cr_assert(false,
-				"bucket %u: its copies differ at a key of type %c / %c, "
-				"seed %llu",
-				bucket, ((char *)a->keys.data)[at + 8 + 3],
-				((char *)b->keys.data)[at + 8 + 3], SEED);
+			keys_differ(w, bucket, (uint8_t *)a->keys.data + at + 8,
+				x[0] + x[1], (uint8_t *)b->keys.data + at + 8,
+				y[0] + y[1]);
 		at += 8 + x[0] + x[1];
 	}
-	cr_assert(false, "bucket %u: one copy has more keys, seed %llu", bucket, SEED);
+	check(false, "bucket %u: one copy has more keys, seed %llu", bucket, SEED);
 }
 
 static void copies_compare(struct world *w, uint16_t bucket, uint32_t first,
@@ -114,16 +130,16 @@ static void copies_compare(struct world *w, uint16_t bucket, uint32_t first,
 
 	bucket_read(w, first, bucket, &a);
 	bucket_read(w, second, bucket, &b);
-	cr_assert_eq(w->shards[first].shard->lsn[bucket],
+	check_eq(w->shards[first].shard->lsn[bucket],
 		w->shards[second].shard->lsn[bucket], "lsn of bucket %u, seed %llu", bucket,
 		SEED);
 	if (a.keys.size_bytes != b.keys.size_bytes ||
 		(a.keys.size_bytes &&
 			memcmp(a.keys.data, b.keys.data, a.keys.size_bytes) != 0))
 		first_difference(w, bucket, &a, &b);
-	cr_assert_eq(a.cells.size_bytes, b.cells.size_bytes,
+	check_eq(a.cells.size_bytes, b.cells.size_bytes,
 		"bucket %u: copies of different size, seed %llu", bucket, SEED);
-	cr_assert(!a.cells.size_bytes ||
+	check(!a.cells.size_bytes ||
 			memcmp(a.cells.data, b.cells.data, a.cells.size_bytes) == 0,
 		"bucket %u: the blocks of its copies differ, seed %llu", bucket, SEED);
 	buf_release(&a.keys);
@@ -146,11 +162,11 @@ static void count_blocks(void *ctx, const uint8_t *key, size_t key_size,
 
 	if (key[3] != 'E')
 		return;
-	cr_assert_eq(meta_key_extent_parse(key, key_size, &block), 0);
-	cr_assert_eq(extent_decode(value, value_size, block, &id, &count), 0);
+	check_eq(meta_key_extent_parse(key, key_size, &block), 0);
+	check_eq(extent_decode(value, value_size, block, &id, &count), 0);
 	bc->count += count;
 	for (uint32_t i = 0; i < count; i++)
-		cr_assert(store_block_live(bc->ws->store, id + i), "block is not in use");
+		check(store_block_live(bc->ws->store, id + i), "block is not in use");
 }
 
 void world_copies_check(struct world *w)
@@ -168,7 +184,7 @@ void world_copies_check(struct world *w)
 		for (uint32_t i = 0; i < w->map->bucket_count; i++)
 			each_key(bc.ws, (uint16_t)i, count_blocks, &bc);
 		store_stats(bc.ws->store, &st);
-		cr_assert_eq(st.live_bytes, bc.count * WFS_BLOCK_SIZE,
+		check_eq(st.live_bytes, bc.count * WFS_BLOCK_SIZE,
 			"shard %u: %llu blocks live, %llu named, seed %llu", s,
 			(unsigned long long)st.live_bytes / WFS_BLOCK_SIZE,
 			(unsigned long long)bc.count, SEED);

@@ -446,7 +446,7 @@ static int ask(struct answer *a)
 	a->call.timeout_ms = 1000;
 	a->call.cred = &w->cred;
 	a->call.done = answered;
-	world_call_send(w, &a->call);
+	world_call_send(w, WORLD_VIA_NONE, &a->call);
 	while (!a->finished)
 		world_turn(w);
 	return a->status;

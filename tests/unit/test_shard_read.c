@@ -391,7 +391,7 @@ static int getattr_for(ino_id ino, uint32_t timeout_ms)
 	};
 
 	getattr_ended = false;
-	world_call_send(w, &call);
+	world_call_send(w, WORLD_VIA_NONE, &call);
 	while (!getattr_ended)
 		world_turn(w);
 	return getattr_status;

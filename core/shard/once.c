@@ -1,0 +1,129 @@
+/*
+ * Requests that come late, or twice.
+ *
+ * A client sends again what was not answered, and the first may still be on its way (in
+ * what a broken connection had under way, behind a node that stood still) when the second
+ * was answered and the client went on. What was carried out is remembered in the bucket
+ * (reply.c). Two things are not: that something failed, which must not succeed when it
+ * comes again; and what the client did since, somewhere else in this shard. So for every
+ * slot of every session the shard knows the last sequence number that changed something or
+ * tried to, and, if that failed for good, how. What is older is refused: nobody waits.
+ *
+ * In memory only: a message reaches the process it was sent to or none, so what comes late
+ * comes to a process that has seen what came in between. And a table of fixed size: who is
+ * pushed out of it has, at worst, no protection against a message that is very late.
+ */
+#include "core/shard/once.h"
+
+#include <errno.h>
+
+#include "core/base/hash.h"
+#include "core/base/mem.h"
+#include "core/base/mutate.h"
+
+#define ONCE_SETS 1024u
+#define ONCE_WAYS 4u
+
+struct once_entry {
+	uint64_t session; /* 0: free */
+	uint32_t seq;
+	uint16_t slot;
+	uint16_t op;
+	int status;
+	uint32_t used; /* when: the table's count */
+};
+
+struct once {
+	uint32_t count;
+	struct once_entry entries[ONCE_SETS][ONCE_WAYS];
+};
+
+int once_new(struct shard *s)
+{
+	s->once = mem_zalloc(sizeof(*s->once));
+	return s->once ? 0 : -ENOMEM;
+}
+
+void once_free(struct shard *s)
+{
+	mem_free(s->once);
+}
+
+/* The slot's entry; else, to be taken over, the one of its set that was used longest ago. */
+static struct once_entry *entry_find(struct shard *s, uint64_t session, uint16_t slot,
+	bool *found_out)
+{
+	uint64_t key[2] = {session, slot};
+	struct once_entry *set =
+		s->once->entries[hash64(key, sizeof(key), 0) % ONCE_SETS];
+	struct once_entry *oldest = set;
+
+	*found_out = true;
+	for (uint32_t i = 0; i < ONCE_WAYS; i++) {
+		if (set[i].session == session && set[i].slot == slot)
+			return &set[i];
+		if (s->once->count - set[i].used > s->once->count - oldest->used)
+			oldest = &set[i];
+	}
+	*found_out = false;
+	return oldest;
+}
+
+bool once_begin(struct shard *s, const struct request *req, int *status_out)
+{
+	bool found;
+	struct once_entry *e = entry_find(s, req->session, req->slot, &found);
+
+	if (found && (int32_t)(req->seq - e->seq) < 0 && !MUTATED(REPLAY_OLD_REQUESTS)) {
+		*status_out = -ESTALE;
+		return false;
+	}
+	if (found && req->seq == e->seq) {
+		*status_out = e->status;
+		return e->status == 0 || e->op != req->op;
+	}
+	*e = (struct once_entry){.session = req->session,
+		.seq = req->seq,
+		.slot = req->slot,
+		.op = req->op,
+		.used = ++s->once->count};
+	return true;
+}
+
+/* What the client takes for an answer, and does not ask again. */
+static bool failed_for_good(int status)
+{
+	switch (-status) {
+	case EEXIST:
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case ENOTEMPTY:
+	case EINVAL:
+	case EPERM:
+	case EACCES:
+	case EXDEV:
+	case EMLINK:
+	case ENOSPC:
+	case ENAMETOOLONG:
+	case ELOOP:
+	case EFBIG:
+	case ENODATA:
+	case EDQUOT: return true;
+	default: return false;
+	}
+}
+
+void once_end(struct shard *s, const struct request *req, int status)
+{
+	bool found;
+	struct once_entry *e;
+
+	if (!failed_for_good(status))
+		return;
+	e = entry_find(s, req->session, req->slot, &found);
+	if (!found || e->seq != req->seq)
+		return;
+	e->op = req->op;
+	e->status = status;
+}
