@@ -355,6 +355,15 @@ static void member_hang(unsigned i, struct map_store *store)
 		cr_assert_lt(now_ms(), until_ms);
 }
 
+/* On a busy machine it may take a while. */
+static void load_comes_back(struct map_store *store)
+{
+	uint64_t until_ms = now_ms() + 10000;
+
+	while (load_epoch(store, 0) != 1)
+		cr_assert_lt(now_ms(), until_ms, "%s", store->reason);
+}
+
 /* The bound is lease_ms / 4 = 500 ms; the machine may be busy. */
 Test(one, away_and_back)
 {
@@ -369,7 +378,7 @@ Test(one, away_and_back)
 	all_fail_in_time(store, 900);
 	etcd_member_signal(&members[0].member, SIGCONT);
 	members_await();
-	cr_assert_eq(load_epoch(store, 0), 1, "%s", store->reason);
+	load_comes_back(store);
 
 	member_kill(0);
 	all_fail_in_time(store, 900);
