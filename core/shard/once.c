@@ -75,7 +75,7 @@ bool once_begin(struct shard *s, const struct request *req, int *status_out)
 	struct once_entry *e = entry_find(s, req->session, req->slot, &found);
 
 	if (found && (int32_t)(req->seq - e->seq) < 0 && !MUTATED(REPLAY_OLD_REQUESTS)) {
-		*status_out = -ESTALE;
+		*status_out = -ECANCELED;
 		return false;
 	}
 	if (found && req->seq == e->seq) {

@@ -116,7 +116,7 @@ struct exec *exec_new(struct shard *s, struct request *req)
 /* Whether it matters how often and when the request is carried out. */
 static bool once_only(const struct op_desc *op, const struct request *req)
 {
-	return req && req->session &&
+	return req && req->session && !op->node_only &&
 	       (op->remember || op->writes || req->op == OP_CLOSE);
 }
 
@@ -405,6 +405,12 @@ void shard_handle(struct shard *s, struct request *req)
 	}
 	if (s->closing || store_error(s->store) != 0) {
 		req->done(req, -EIO);
+		return;
+	}
+	/* Sent before the bucket changed hands, it may have been answered elsewhere. */
+	if (once_only(op, req) && req->bucket_epoch &&
+		req->bucket_epoch < s->buckets[req->bucket].epoch) {
+		req->done(req, -EREMCHG);
 		return;
 	}
 	if (once_only(op, req) && !once_begin(s, req, &status)) {
