@@ -137,7 +137,7 @@ int reply_recall(struct exec *x, uint16_t bucket)
 	struct reply_value v;
 	struct meta_key key;
 
-	if (!remembers(x))
+	if (!remembers(x) || MUTATED(FORGET_REPLIES))
 		return 0;
 	reply_key(&key, bucket, req->session, req->slot);
 	if (!value_get(s, &key, &v))

@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "core/shard/member.h"
 #include "core/shard/once.h"
 #include "core/shard/reply.h"
@@ -245,7 +246,7 @@ static void exec_appended(struct exec *x)
 	s->fill = 0;
 	if (s->alone)
 		return;
-	if (b->record_epoch && is_record)
+	if (b->record_epoch && (is_record || MUTATED(COPY_IN_HISTORY)))
 		history_add(s, x->bucket, b->record_epoch, x->record.lsn, &x->record,
 			s->batch.bytes.data, s->batch.bytes.size_bytes,
 			!x->follows && b->stream_count > 0);
@@ -398,7 +399,8 @@ void shard_handle(struct shard *s, struct request *req)
 		return;
 	}
 	if (!(req->flags & HEAD_TO_SHARD) &&
-		(!shard_owns(s, req->bucket) || env_now_us(s->env) >= s->lease_until_us)) {
+		(!shard_owns(s, req->bucket) || (env_now_us(s->env) >= s->lease_until_us &&
+						   !MUTATED(SERVE_WITHOUT_LEASE)))) {
 		/* An older or newer map than ours, or our time is up. */
 		req->done(req, -EREMCHG);
 		return;

@@ -14,6 +14,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "meta/member.h"
 
 #define RETRY_MIN_US       1000u
@@ -692,7 +693,7 @@ static void txn_found(void *ctx, enum txn_role role, uint16_t bucket, uint64_t t
 	struct recovery *rec = ctx;
 	struct txn *t;
 
-	if (rec->rc < 0)
+	if (rec->rc < 0 || MUTATED(FORGET_INTENTS))
 		return;
 	if (role == TXN_PARTICIPANT) {
 		rec->rc = intent_watch(rec->s, txid, bucket, 0);
