@@ -294,6 +294,7 @@ void sim_run(uint64_t seed, bool loud)
 	mix_choose();
 	opt.shard_count = 3 + (uint32_t)sim_below(4);
 	opt.copies = sim_chance(65) ? 2 : 3;
+	opt.bucket_count = sim_chance(50) ? 8 : 2u << sim_below(2);
 	opt.device_known = true;
 	opt.disk_bytes = 48u << 20;
 	opt.segment_bytes = 1u << 20;
