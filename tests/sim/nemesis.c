@@ -274,10 +274,21 @@ static bool spare(uint32_t who)
 	return true;
 }
 
-/* Only when no other member may turn out to be behind. */
+static bool all_have_devices(void)
+{
+	const struct map *map = sim.w.maps.map;
+
+	for (uint32_t i = 0; i < sim.w.shard_count; i++)
+		if (!sim.w.shards[i].alive || memcmp(map->shards[i].device_uuid,
+						      sim.w.shards[i].device_uuid, 16))
+			return false;
+	return true;
+}
+
+/* Only when all others have everything. */
 static bool device_gone(struct world_shard *ws)
 {
-	if (!ws || !world_healthy(&sim.w))
+	if (!ws || !world_healthy(&sim.w) || !all_have_devices())
 		return false;
 	trace("fault  the device of shard %u is gone, an empty one in its place",
 		ws->number);
