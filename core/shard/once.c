@@ -9,6 +9,8 @@
  * slot of every session the shard knows the last sequence number that changed something or
  * tried to, and, if that failed for good, how. What is older is refused: nobody waits.
  *
+ * And while one of two is being carried out, the other is told to come again.
+ *
  * In memory only: a message reaches the process it was sent to or none, so what comes late
  * comes to a process that has seen what came in between. And a table of fixed size: who is
  * pushed out of it has, at worst, no protection against a message that is very late.
@@ -29,6 +31,7 @@ struct once_entry {
 	uint32_t seq;
 	uint16_t slot;
 	uint16_t op;
+	bool running; /* not answered yet */
 	int status;
 	uint32_t used; /* when: the table's count */
 };
@@ -78,14 +81,16 @@ bool once_begin(struct shard *s, const struct request *req, int *status_out)
 		*status_out = -ECANCELED;
 		return false;
 	}
-	if (found && req->seq == e->seq) {
-		*status_out = e->status;
-		return e->status == 0 || e->op != req->op;
+	if (found && req->seq == e->seq && e->op == req->op) {
+		*status_out = e->running ? -EREMCHG : e->status;
+		if (*status_out)
+			return false;
 	}
 	*e = (struct once_entry){.session = req->session,
 		.seq = req->seq,
 		.slot = req->slot,
 		.op = req->op,
+		.running = true,
 		.used = ++s->once->count};
 	return true;
 }
@@ -119,11 +124,10 @@ void once_end(struct shard *s, const struct request *req, int status)
 	bool found;
 	struct once_entry *e;
 
-	if (!failed_for_good(status))
-		return;
 	e = entry_find(s, req->session, req->slot, &found);
-	if (!found || e->seq != req->seq)
+	if (!found || e->seq != req->seq || e->op != req->op)
 		return;
-	e->op = req->op;
-	e->status = status;
+	e->running = false;
+	if (failed_for_good(status))
+		e->status = status;
 }

@@ -134,7 +134,7 @@ void exec_finish_now(struct exec *x, int status)
 		txn_exec_gone(x);
 	if (status < 0 && x->opened && open_table_remove(s->opens, req->session, x->opened))
 		purge_kick(s);
-	if (status < 0 && once_only(x->op, req))
+	if (once_only(x->op, req))
 		once_end(s, req, status);
 	list_remove(&x->link);
 	list_remove(&x->all_link);
@@ -421,6 +421,8 @@ void shard_handle(struct shard *s, struct request *req)
 	}
 	x = exec_new(s, req);
 	if (!x) {
+		if (once_only(op, req))
+			once_end(s, req, -ENOMEM);
 		req->done(req, -ENOMEM);
 		return;
 	}
