@@ -4,10 +4,11 @@
  * A client sends again what was not answered, and the first may still be on its way (in
  * what a broken connection had under way, behind a node that stood still) when the second
  * was answered and the client went on. What was carried out is remembered in the bucket
- * (reply.c). Two things are not: that something failed, which must not succeed when it
- * comes again; and what the client did since, somewhere else in this shard. So for every
- * slot of every session the shard knows the last sequence number that changed something or
- * tried to, and, if that failed for good, how. What is older is refused: nobody waits.
+ * (reply.c). Other things are not: that something failed, or that there was nothing to do,
+ * which must be so again when it comes again; and what the client did since, somewhere
+ * else in this shard. So for every slot of every session the shard knows the last sequence
+ * number that changed something or tried to, and what came of it. What is older is
+ * refused: nobody waits.
  *
  * And while one of two is being carried out, the other is told to come again.
  *
@@ -18,6 +19,7 @@
 #include "core/shard/once.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "core/base/hash.h"
 #include "core/base/mem.h"
@@ -32,8 +34,11 @@ struct once_entry {
 	uint16_t slot;
 	uint16_t op;
 	bool running; /* not answered yet */
+	bool done;    /* and well, with `reply` */
 	int status;
 	uint32_t used; /* when: the table's count */
+	uint32_t reply_size;
+	struct wire_walk_reply reply;
 };
 
 struct once {
@@ -72,7 +77,7 @@ static struct once_entry *entry_find(struct shard *s, uint64_t session, uint16_t
 	return oldest;
 }
 
-bool once_begin(struct shard *s, const struct request *req, int *status_out)
+bool once_begin(struct shard *s, struct request *req, int *status_out)
 {
 	bool found;
 	struct once_entry *e = entry_find(s, req->session, req->slot, &found);
@@ -85,6 +90,11 @@ bool once_begin(struct shard *s, const struct request *req, int *status_out)
 		*status_out = e->running ? -EREMCHG : e->status;
 		if (*status_out)
 			return false;
+		if (e->done) {
+			memcpy(req->reply, &e->reply, e->reply_size);
+			req->reply_size = e->reply_size;
+			return false;
+		}
 	}
 	*e = (struct once_entry){.session = req->session,
 		.seq = req->seq,
@@ -119,6 +129,15 @@ static bool failed_for_good(int status)
 	}
 }
 
+/* The end of the operation, not of a part of its path; with a small answer. */
+static bool ended_well(const struct request *req)
+{
+	const struct wire_walk_reply *reply = req->reply;
+
+	return req->reply_size == 0 ||
+	       (req->reply_size == sizeof(*reply) && reply->end == WIRE_DONE);
+}
+
 void once_end(struct shard *s, const struct request *req, int status)
 {
 	bool found;
@@ -130,4 +149,9 @@ void once_end(struct shard *s, const struct request *req, int status)
 	e->running = false;
 	if (failed_for_good(status))
 		e->status = status;
+	if (status || !ended_well(req))
+		return;
+	e->done = true;
+	e->reply_size = req->reply_size;
+	memcpy(&e->reply, req->reply, req->reply_size);
 }
