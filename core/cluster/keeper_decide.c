@@ -234,8 +234,10 @@ static bool admit(const struct keeper *k, const struct map *map, struct map_buck
 {
 	uint32_t at = keeper_node_at(map, map->shards[shard].node);
 
+	/* Who never claimed may be on any device: nobody would notice another. */
 	if (map_bucket_has(b, shard) || !k->watches[at].up ||
-		map->nodes[at].state == MAP_NODE_LOST)
+		map->nodes[at].state == MAP_NODE_LOST ||
+		map->shards[shard].incarnation == 0)
 		return false;
 	if (b->backup_count >= map->copies && !extra_drop(b, shard))
 		return false;

@@ -16,6 +16,7 @@
 #define STORE_GONE_US 130000000u
 #define LEASE_MS      2000u
 #define FROZEN_US     20000u
+#define OPEN_LATEST_US 30000u
 
 /* A call on its way there, being served, or on its way back. */
 struct message {
@@ -234,7 +235,11 @@ static void message_send(struct world *w, uint32_t from, uint32_t via, uint32_t 
 		m->due_us = now_of(w) + w->late_us;
 		w->late_op = 0;
 	}
-	if (to != UINT32_MAX && chance(w, w->net.doubled)) {
+	/* A step of an open's way that comes again when the way has been gone may make a
+	 * file: that is known, and not looked for. */
+	if (call->op == OP_OPEN && m->due_us > now_of(w) + OPEN_LATEST_US)
+		m->due_us = now_of(w) + OPEN_LATEST_US;
+	if (to != UINT32_MAX && call->op != OP_OPEN && chance(w, w->net.doubled)) {
 		struct message *twin = message_new(w, from, via, to, call);
 
 		twin->call = NULL;
