@@ -274,7 +274,7 @@ static bool spare(uint32_t who)
 	return true;
 }
 
-static bool all_have_devices(void)
+bool nemesis_settled(void)
 {
 	const struct map *map = sim.w.maps.map;
 
@@ -288,7 +288,7 @@ static bool all_have_devices(void)
 /* Only when all others have everything. */
 static bool device_gone(struct world_shard *ws)
 {
-	if (!ws || !world_healthy(&sim.w) || !all_have_devices())
+	if (!ws || !world_healthy(&sim.w) || !nemesis_settled())
 		return false;
 	trace("fault  the device of shard %u is gone, an empty one in its place",
 		ws->number);

@@ -258,7 +258,7 @@ static void heal(void)
 {
 	uint64_t until = world_now_us(&sim.w) + HEAL_US;
 
-	while (!world_healthy(&sim.w) || !clients_idle()) {
+	while (!world_healthy(&sim.w) || !nemesis_settled() || !clients_idle()) {
 		if (world_now_us(&sim.w) >= until) {
 			check(clients_idle(), "an operation does not end");
 			check(false, "it does not heal");
