@@ -21,8 +21,10 @@
 	X(SKIP_WIPE)              /* a copy goes over what was there */                  \
 	X(SKIP_PREFIX)            /* a member that comes back may have anything */       \
 	X(FORGET_INTENTS)         /* a new primary does not take up transactions */      \
-	X(KEEP_DEAD)              /* no wait for the lease of who is taken over from */  \
-	X(REPLAY_OLD_REQUESTS)    /* an older request than the last is carried out */
+	X(TAKE_OVER_EARLY)        /* no wait for the end of the lease of who is gone */  \
+	X(REPLAY_OLD_REQUESTS)    /* an older request than the last is carried out */    \
+	X(WIPE_TWICE)             /* a wipe that comes twice wipes twice */              \
+	X(COPY_IN_HISTORY)        /* the end of a copy is taken for a record */
 
 #define SIM_MUTATION_ENUM(name) MUTATION_##name,
 enum sim_mutation { SIM_MUTATIONS(SIM_MUTATION_ENUM) MUTATION_COUNT };

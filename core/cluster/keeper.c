@@ -34,6 +34,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "core/cluster/keeper_impl.h"
 
 #define SAVES_MAX    4
@@ -158,6 +159,8 @@ static void watch_update(
 	bool was_up = w->up;
 
 	w->up = lease && lease->remaining_ms > 0;
+	if (MUTATED(TAKE_OVER_EARLY) && lease)
+		w->up = lease->remaining_ms > lease_us(k) / 1600;
 	if (w->up) {
 		w->seen = true;
 		w->dead = false;

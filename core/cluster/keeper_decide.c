@@ -17,6 +17,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "core/cluster/keeper_impl.h"
 
 uint32_t keeper_node_at(const struct map *map, uint32_t id)
@@ -78,7 +79,8 @@ static bool claim(const struct keeper *k, struct map *map)
 			changed = true;
 		}
 	for (uint32_t i = 0; i < map->bucket_count; i++)
-		if (shard_ours(k, map, map->buckets[i].primary)) {
+		if (shard_ours(k, map, map->buckets[i].primary) &&
+			!MUTATED(KEEP_EPOCH_AT_RESTART)) {
 			map->buckets[i].epoch++;
 			changed = true;
 		}
@@ -169,6 +171,16 @@ static bool devices_set(const struct keeper *k, struct map *map)
 	return changed;
 }
 
+/* A known wrong variant: one of ours that should be a member, and is none. */
+static uint32_t stale_heir(
+	const struct keeper *k, const struct map *map, const struct map_bucket *b)
+{
+	for (uint32_t i = 0; i < b->target_count; i++)
+		if (shard_ours(k, map, b->targets[i]))
+			return b->targets[i];
+	return UINT32_MAX;
+}
+
 static bool takeover(const struct keeper *k, struct map *map)
 {
 	bool changed = false;
@@ -179,6 +191,8 @@ static bool takeover(const struct keeper *k, struct map *map)
 
 		if (watch_of(k, map, b->primary)->dead) {
 			heir = first_up(k, map, b);
+			if (MUTATED(PROMOTE_STALE) && heir == UINT32_MAX)
+				heir = stale_heir(k, map, b);
 			if (heir == UINT32_MAX || !shard_ours(k, map, heir))
 				continue;
 			bucket_promote(b, heir);
@@ -220,8 +234,10 @@ static bool admit(const struct keeper *k, const struct map *map, struct map_buck
 {
 	uint32_t at = keeper_node_at(map, map->shards[shard].node);
 
+	/* Who never claimed may be on any device: nobody would notice another. */
 	if (map_bucket_has(b, shard) || !k->watches[at].up ||
-		map->nodes[at].state == MAP_NODE_LOST)
+		map->nodes[at].state == MAP_NODE_LOST ||
+		map->shards[shard].incarnation == 0)
 		return false;
 	if (b->backup_count >= map->copies && !extra_drop(b, shard))
 		return false;

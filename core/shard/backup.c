@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/base/crc.h"
+#include "core/base/mutate.h"
 
 static int stream_check(struct shard *s, uint16_t bucket, uint32_t epoch, uint32_t stream)
 {
@@ -20,6 +21,8 @@ static int stream_check(struct shard *s, uint16_t bucket, uint32_t epoch, uint32
 	if (bucket >= s->map->bucket_count || s->alone)
 		return -EINVAL;
 	b = &s->buckets[bucket];
+	if (MUTATED(SKIP_EPOCH_CHECK))
+		return 0;
 	if (epoch < b->epoch)
 		return -ESTALE;
 	if (epoch > b->epoch || stream != b->stream)
@@ -139,10 +142,17 @@ static void take(struct exec *x, uint32_t record_epoch, uint64_t lsn)
 	x->record_epoch = record_epoch;
 	x->record_lsn = lsn;
 	rc = exec_commit(x, taken);
-	if (rc < 0)
+	if (rc < 0) {
 		exec_finish(x, rc);
-	else
-		early_rerun(s, bucket);
+		return;
+	}
+	if (MUTATED(ACK_BEFORE_DURABLE)) {
+		struct request *req = x->req;
+
+		x->req = NULL;
+		req->done(req, 0);
+	}
+	early_rerun(s, bucket);
 }
 
 /* One part of it is done. */
@@ -168,7 +178,7 @@ static void wipe(struct exec *x, uint64_t lsn)
 	int rc;
 
 	/* Once a stream: what came since must not be lost to a message that came twice. */
-	if (!x->follows && b->wipe_stream == b->stream) {
+	if (!x->follows && b->wipe_stream == b->stream && !MUTATED(WIPE_TWICE)) {
 		exec_finish(x, -ESTALE);
 		return;
 	}
@@ -178,7 +188,7 @@ static void wipe(struct exec *x, uint64_t lsn)
 	b->wipe_stream = b->stream;
 	history_forget(s, bucket);
 	batch_reset(&s->batch);
-	if (rc == 0)
+	if (rc == 0 && !MUTATED(SKIP_WIPE))
 		rc = meta_bucket_wipe(s->meta, &s->batch, bucket, &more);
 	if (rc == 0) {
 		x->follows = true;
@@ -224,7 +234,8 @@ void replicate_start(struct exec *x)
 		exec_finish(x, 0); /* had it already */
 		return;
 	}
-	if (lsn != s->lsn[bucket] + is_record) {
+	if (lsn != s->lsn[bucket] + is_record &&
+		!(is_record && MUTATED(APPLY_OUT_OF_ORDER))) {
 		exec_wait(x, &b->early);
 		return;
 	}

@@ -10,15 +10,19 @@
 
 #include <errno.h>
 
+#include "core/base/mutate.h"
+
 static bool leased(const struct shard *s)
 {
-	return env_now_us(s->env) < s->lease_until_us;
+	return env_now_us(s->env) < s->lease_until_us || MUTATED(SERVE_WITHOUT_LEASE);
 }
 
 static bool commit_held_everywhere(const struct shard *s, const struct commit *c)
 {
 	const struct bucket_state *b = &s->buckets[c->bucket];
 
+	if (MUTATED(ACK_BEFORE_BACKUP))
+		return true;
 	if (c->lsn == 0 || (b->role != ROLE_PRIMARY && b->role != ROLE_LEAVING))
 		return true;
 	for (uint32_t i = 0; i < b->stream_count; i++)

@@ -595,7 +595,9 @@ void write_start(struct exec *x)
 		exec_wait(x, &x->s->chunk_waiters);
 		return;
 	}
-	if (rc == 0 && reply_recall(x, x->req->bucket)) {
+	if (rc == 0)
+		rc = reply_recall(x, x->req->bucket);
+	if (rc > 0) {
 		exec_finish(x, 0);
 		return;
 	}
@@ -664,8 +666,9 @@ int op_append(struct exec *x, struct meta_call *c)
 
 	if (ino_bucket(le64_get(wi->ino)) != x->req->bucket)
 		return -EINVAL;
-	if (reply_recall(x, x->bucket))
-		return 0;
+	rc = reply_recall(x, x->bucket);
+	if (rc)
+		return rc < 0 ? rc : 0;
 	rc = meta_append(x->s->meta, c, le64_get(wi->ino), le32_get(wi->length), &offset,
 		&attr);
 	if (rc == 0)

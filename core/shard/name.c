@@ -111,12 +111,14 @@ static void walk_reply(struct exec *x, const struct walk *w)
 }
 
 /* An open that was carried out before: the file counts as open here as well. */
-static int open_again(struct exec *x)
+static int open_again(struct exec *x, int recalled)
 {
 	const struct wire_walk_reply *reply = x->req->reply;
 	struct attr attr;
 	int rc = 0;
 
+	if (recalled < 0)
+		return recalled;
 	if (x->req->op != OP_OPEN || !(reply->flags & WIRE_WALK_HAS_ATTR))
 		return 0;
 	wire_attr_take(&reply->attr, &attr);
@@ -133,7 +135,7 @@ int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 	const struct wire_path *wp = x->req->body;
 	size_t size;
 	const char *path = path_of(x, fixed_size_of(x->req->op), &size);
-	int rc;
+	int rc, recalled;
 
 	memset(w, 0, offsetof(struct walk, target));
 	if (size == 0 && mode == WALK_NOFOLLOW) {
@@ -141,18 +143,22 @@ int path_walk(struct exec *x, const struct meta_call *c, enum walk_mode mode,
 		w->end = WALK_DONE;
 		w->ino = le64_get(wp->start);
 		x->bucket = ino_bucket(w->ino);
-		if (shard_owns(x->s, x->bucket) && reply_recall(x, x->bucket))
-			return open_again(x);
+		if (!shard_owns(x->s, x->bucket))
+			return -EREMCHG;
+		recalled = reply_recall(x, x->bucket);
+		if (recalled)
+			return open_again(x, recalled);
 		walk_reply(x, w);
-		return shard_owns(x->s, x->bucket) ? 1 : -EREMCHG;
+		return 1;
 	}
 	rc = meta_walk(x->s->meta, c, le64_get(wp->start), path, size, mode, w);
 	if (rc < 0)
 		return rc;
 	if (w->end == WALK_DONE)
 		x->bucket = ino_bucket(w->ino);
-	if (w->end == WALK_DONE && reply_recall(x, x->bucket))
-		return open_again(x);
+	recalled = w->end == WALK_DONE ? reply_recall(x, x->bucket) : 0;
+	if (recalled)
+		return open_again(x, recalled);
 	walk_reply(x, w);
 	return w->end == WALK_DONE;
 }
@@ -294,8 +300,9 @@ static int open_create(struct exec *x, struct meta_call *c, int flags)
 	if (!shard_owns(x->s, ino_bucket(ino)))
 		return path_moved(x, ino);
 	x->bucket = ino_bucket(ino);
-	if (reply_recall(x, x->bucket))
-		return open_again(x);
+	rc = reply_recall(x, x->bucket);
+	if (rc)
+		return open_again(x, rc);
 	return open_inode(x, c, ino, flags, false);
 }
 

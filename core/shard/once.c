@@ -4,10 +4,13 @@
  * A client sends again what was not answered, and the first may still be on its way (in
  * what a broken connection had under way, behind a node that stood still) when the second
  * was answered and the client went on. What was carried out is remembered in the bucket
- * (reply.c). Two things are not: that something failed, which must not succeed when it
- * comes again; and what the client did since, somewhere else in this shard. So for every
- * slot of every session the shard knows the last sequence number that changed something or
- * tried to, and, if that failed for good, how. What is older is refused: nobody waits.
+ * (reply.c). Other things are not: that something failed, or that there was nothing to do,
+ * which must be so again when it comes again; and what the client did since, somewhere
+ * else in this shard. So for every slot of every session the shard knows the last sequence
+ * number that changed something or tried to, and what came of it. What is older is
+ * refused: nobody waits.
+ *
+ * And while one of two is being carried out, the other is told to come again.
  *
  * In memory only: a message reaches the process it was sent to or none, so what comes late
  * comes to a process that has seen what came in between. And a table of fixed size: who is
@@ -16,6 +19,7 @@
 #include "core/shard/once.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "core/base/hash.h"
 #include "core/base/mem.h"
@@ -29,8 +33,12 @@ struct once_entry {
 	uint32_t seq;
 	uint16_t slot;
 	uint16_t op;
+	bool running; /* not answered yet */
+	bool done;    /* and well, with `reply` */
 	int status;
 	uint32_t used; /* when: the table's count */
+	uint32_t reply_size;
+	struct wire_walk_reply reply;
 };
 
 struct once {
@@ -69,23 +77,30 @@ static struct once_entry *entry_find(struct shard *s, uint64_t session, uint16_t
 	return oldest;
 }
 
-bool once_begin(struct shard *s, const struct request *req, int *status_out)
+bool once_begin(struct shard *s, struct request *req, int *status_out)
 {
 	bool found;
 	struct once_entry *e = entry_find(s, req->session, req->slot, &found);
 
 	if (found && (int32_t)(req->seq - e->seq) < 0 && !MUTATED(REPLAY_OLD_REQUESTS)) {
-		*status_out = -ESTALE;
+		*status_out = -ECANCELED;
 		return false;
 	}
-	if (found && req->seq == e->seq) {
-		*status_out = e->status;
-		return e->status == 0 || e->op != req->op;
+	if (found && req->seq == e->seq && e->op == req->op) {
+		*status_out = e->running ? -EREMCHG : e->status;
+		if (*status_out)
+			return false;
+		if (e->done) {
+			memcpy(req->reply, &e->reply, e->reply_size);
+			req->reply_size = e->reply_size;
+			return false;
+		}
 	}
 	*e = (struct once_entry){.session = req->session,
 		.seq = req->seq,
 		.slot = req->slot,
 		.op = req->op,
+		.running = true,
 		.used = ++s->once->count};
 	return true;
 }
@@ -114,16 +129,29 @@ static bool failed_for_good(int status)
 	}
 }
 
+/* The end of the operation, not of a part of its path; with a small answer. */
+static bool ended_well(const struct request *req)
+{
+	const struct wire_walk_reply *reply = req->reply;
+
+	return req->reply_size == 0 ||
+	       (req->reply_size == sizeof(*reply) && reply->end == WIRE_DONE);
+}
+
 void once_end(struct shard *s, const struct request *req, int status)
 {
 	bool found;
 	struct once_entry *e;
 
-	if (!failed_for_good(status))
-		return;
 	e = entry_find(s, req->session, req->slot, &found);
-	if (!found || e->seq != req->seq)
+	if (!found || e->seq != req->seq || e->op != req->op)
 		return;
-	e->op = req->op;
-	e->status = status;
+	e->running = false;
+	if (failed_for_good(status))
+		e->status = status;
+	if (status || !ended_well(req))
+		return;
+	e->done = true;
+	e->reply_size = req->reply_size;
+	memcpy(&e->reply, req->reply, req->reply_size);
 }

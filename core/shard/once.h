@@ -6,8 +6,9 @@
 
 int once_new(struct shard *s);
 void once_free(struct shard *s);
-/* Whether the request may be carried out; otherwise *status_out is its answer. */
-bool once_begin(struct shard *s, const struct request *req, int *status_out);
+/* Whether the request may be carried out; otherwise *status_out is its answer, or, 0, what
+ * is now in req->reply. */
+bool once_begin(struct shard *s, struct request *req, int *status_out);
 /* It is answered. */
 void once_end(struct shard *s, const struct request *req, int status);
 

@@ -475,6 +475,7 @@ static int rename_begin(struct txn *t)
 {
 	const struct wire_rename *wr = t->x->req->body;
 	const char *names = (const char *)(wr + 1);
+	int rc;
 
 	t->rename_flags = le32_get(wr->flags);
 	if ((t->rename_flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
@@ -487,7 +488,8 @@ static int rename_begin(struct txn *t)
 		.size = le16_get(wr->to_size)};
 	if (!shard_owns(t->s, ino_bucket(t->from.dir)))
 		return -EREMCHG;
-	return reply_recall(t->x, ino_bucket(t->from.dir)) ? 2 : 0;
+	rc = reply_recall(t->x, ino_bucket(t->from.dir));
+	return rc > 0 ? 2 : rc;
 }
 
 int plan_begin(struct txn *t)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "meta/schema.h"
 
 #define REPLY_KEEP_US    120000000u
@@ -129,22 +130,25 @@ void reply_remember(struct exec *x)
 	note_push(s, x->bucket, &note);
 }
 
-bool reply_recall(struct exec *x, uint16_t bucket)
+int reply_recall(struct exec *x, uint16_t bucket)
 {
 	struct shard *s = x->s;
 	struct request *req = x->req;
 	struct reply_value v;
 	struct meta_key key;
 
-	if (!remembers(x))
-		return false;
+	if (!remembers(x) || MUTATED(FORGET_REPLIES))
+		return 0;
 	reply_key(&key, bucket, req->session, req->slot);
-	if (!value_get(s, &key, &v) || le32_get(v.seq) != req->seq ||
-		le16_get(v.op) != req->op)
-		return false;
+	if (!value_get(s, &key, &v))
+		return 0;
+	if ((int32_t)(req->seq - le32_get(v.seq)) < 0 && !MUTATED(REPLAY_OLD_REQUESTS))
+		return -ECANCELED;
+	if (le32_get(v.seq) != req->seq || le16_get(v.op) != req->op)
+		return 0;
 	req->reply_size = le16_get(v.reply_size);
 	memcpy(req->reply, s->reply_scratch.data + sizeof(v), req->reply_size);
-	return true;
+	return 1;
 }
 
 /* --- life --- */

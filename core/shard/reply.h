@@ -10,7 +10,8 @@ void replies_free(struct shard *s);
 int replies_open(struct shard *s, uint16_t bucket);
 /* Add the answer, as it stands, to the record being built. */
 void reply_remember(struct exec *x);
-/* The request was carried out before, in this bucket: its answer is now x's. */
-bool reply_recall(struct exec *x, uint16_t bucket);
+/* 1: the request was carried out before, in this bucket: its answer is now x's. -ECANCELED:
+ * so was a later one of its slot, and nobody waits for this one. */
+int reply_recall(struct exec *x, uint16_t bucket);
 
 #endif

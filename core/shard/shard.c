@@ -9,6 +9,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "core/shard/member.h"
 #include "core/shard/once.h"
 #include "core/shard/reply.h"
@@ -122,7 +123,7 @@ struct exec *exec_new(struct shard *s, struct request *req)
 /* Whether it matters how often and when the request is carried out. */
 static bool once_only(const struct op_desc *op, const struct request *req)
 {
-	return req && req->session &&
+	return req && req->session && !op->node_only &&
 	       (op->remember || op->writes || req->op == OP_CLOSE);
 }
 
@@ -139,7 +140,7 @@ void exec_finish_now(struct exec *x, int status)
 		txn_exec_gone(x);
 	if (status < 0 && x->opened && open_table_remove(s->opens, req->session, x->opened))
 		purge_kick(s);
-	if (status < 0 && once_only(x->op, req))
+	if (once_only(x->op, req))
 		once_end(s, req, status);
 	list_remove(&x->link);
 	list_remove(&x->all_link);
@@ -253,7 +254,7 @@ static void exec_appended(struct exec *x)
 	s->fill = 0;
 	if (s->alone)
 		return;
-	if (b->record_epoch && is_record)
+	if (b->record_epoch && (is_record || MUTATED(COPY_IN_HISTORY)))
 		history_add(s, x->bucket, b->record_epoch, x->record.lsn, &x->record,
 			s->batch.bytes.data, s->batch.bytes.size_bytes,
 			!x->follows && b->stream_count > 0);
@@ -407,7 +408,8 @@ void shard_handle(struct shard *s, struct request *req)
 		return;
 	}
 	if (!(req->flags & HEAD_TO_SHARD) &&
-		(!shard_owns(s, req->bucket) || env_now_us(s->env) >= s->lease_until_us)) {
+		(!shard_owns(s, req->bucket) || (env_now_us(s->env) >= s->lease_until_us &&
+						   !MUTATED(SERVE_WITHOUT_LEASE)))) {
 		/* An older or newer map than ours, or our time is up. */
 		req->done(req, -EREMCHG);
 		return;
@@ -416,12 +418,20 @@ void shard_handle(struct shard *s, struct request *req)
 		req->done(req, -EIO);
 		return;
 	}
+	/* Sent before the bucket changed hands, it may have been answered elsewhere. */
+	if (once_only(op, req) && req->bucket_epoch &&
+		req->bucket_epoch < s->buckets[req->bucket].epoch) {
+		req->done(req, -EREMCHG);
+		return;
+	}
 	if (once_only(op, req) && !once_begin(s, req, &status)) {
 		req->done(req, status);
 		return;
 	}
 	x = exec_new(s, req);
 	if (!x) {
+		if (once_only(op, req))
+			once_end(s, req, -ENOMEM);
 		req->done(req, -ENOMEM);
 		return;
 	}

@@ -15,6 +15,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "core/shard/txn.h"
 #include "meta/schema.h"
 
@@ -101,6 +102,8 @@ static bool epochs_prefix(struct shard *s, uint16_t bucket, uint32_t epoch, uint
 	uint32_t count;
 
 	if (lsn == 0)
+		return true;
+	if (MUTATED(SKIP_PREFIX) && lsn <= s->lsn[bucket])
 		return true;
 	if (epoch == 0 || lsn > s->lsn[bucket] || epochs_load(s, bucket, starts, &count) < 0)
 		return false;
@@ -262,7 +265,7 @@ static void taking_step(struct shard *s, uint16_t bucket, uint64_t now)
 		struct stream *st = b->streams[i];
 
 		if (st->backup && st->stage == STREAM_JOINED &&
-			st->join_lsn > s->lsn[bucket]) {
+			st->join_lsn > s->lsn[bucket] && !MUTATED(SKIP_TAILS)) {
 			/* It has the tail that we lack. */
 			stream_propose(st, PROPOSE_HANDOVER, now);
 			return;
@@ -387,7 +390,7 @@ static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 		stream_check(st, r);
 		if (st->stage != STREAM_LIVE || st->failing_us || st->failed || !st->backup)
 			r->work = true;
-		if (!st->backup && stream_even(st))
+		if (!st->backup && (stream_even(st) || MUTATED(ADMIT_EARLY)))
 			stream_propose(st, PROPOSE_ADMIT, r->now);
 	}
 	learners_open(s, bucket, r);
@@ -578,7 +581,7 @@ int member_new(struct shard *s, const struct shard_options *opt)
 
 		list_init(&b->history);
 		list_init(&b->early);
-		b->epoch = mb->epoch;
+		b->epoch = mb->epoch - (MUTATED(KEEP_EPOCH_AT_RESTART) ? 1 : 0);
 		if (s->alone)
 			b->role = mb->primary == s->number ? ROLE_PRIMARY : ROLE_NONE;
 		else if (map_bucket_has_backup(mb, s->number))

@@ -9,11 +9,14 @@
 #include "core/shard/txn.h"
 #include "core/shard/reply.h"
 
+#include "core/shard/member.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutate.h"
 #include "meta/member.h"
 
 #define RETRY_MIN_US       1000u
@@ -399,17 +402,21 @@ static void txn_decided(struct store_record *r, int status)
 {
 	struct exec *x = container_of(r, struct exec, record);
 	struct txn *t = x->txn;
+	bool decided;
 
 	if (!t) {
 		exec_finish_now(x, status);
 		return;
 	}
+	/* Answered so when the lease ran out for a moment: decided it is, all the same. */
+	decided = status == 0 || (status == -EREMCHG && shard_owns(t->s, r->bucket) &&
+					 r->bucket_epoch == t->s->buckets[r->bucket].epoch);
 	rename_unlock(t);
 	t->stage = TXN_RESOLVE;
 	x->txn = NULL;
 	t->x = NULL;
 	exec_finish_now(x, status);
-	if (status == 0 && t->part_count > 1)
+	if (decided && t->part_count > 1)
 		resolve_send_all(t, true);
 	else
 		txn_free(t); /* done, or the log failed and recovery will know */
@@ -692,7 +699,7 @@ static void txn_found(void *ctx, enum txn_role role, uint16_t bucket, uint64_t t
 	struct recovery *rec = ctx;
 	struct txn *t;
 
-	if (rec->rc < 0)
+	if (rec->rc < 0 || MUTATED(FORGET_INTENTS))
 		return;
 	if (role == TXN_PARTICIPANT) {
 		rec->rc = intent_watch(rec->s, txid, bucket, 0);

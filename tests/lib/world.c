@@ -16,6 +16,7 @@
 #define STORE_GONE_US 130000000u
 #define LEASE_MS      2000u
 #define FROZEN_US     20000u
+#define OPEN_LATEST_US 30000u
 
 /* A call on its way there, being served, or on its way back. */
 struct message {
@@ -225,18 +226,24 @@ static struct message *message_new(struct world *w, uint32_t from, uint32_t via,
 }
 
 static void message_send(struct world *w, uint32_t from, uint32_t via, uint32_t to,
-	struct rpc_call *call)
+	uint32_t bucket_epoch, struct rpc_call *call)
 {
 	struct message *m = message_new(w, from, via, to, call);
 
+	m->req.bucket_epoch = bucket_epoch;
 	if (call->op == w->late_op && w->late_after-- == 0) {
 		m->due_us = now_of(w) + w->late_us;
 		w->late_op = 0;
 	}
-	if (to != UINT32_MAX && chance(w, w->net.doubled)) {
+	/* A step of an open's way that comes again when the way has been gone may make a
+	 * file: that is known, and not looked for. */
+	if (call->op == OP_OPEN && m->due_us > now_of(w) + OPEN_LATEST_US)
+		m->due_us = now_of(w) + OPEN_LATEST_US;
+	if (to != UINT32_MAX && call->op != OP_OPEN && chance(w, w->net.doubled)) {
 		struct message *twin = message_new(w, from, via, to, call);
 
 		twin->call = NULL;
+		twin->req.bucket_epoch = bucket_epoch;
 		twin->incarnation = w->shards[to].incarnation;
 		twin->due_us += world_random(w) % (w->net.late_us + 1);
 		w->net.doubled_count++;
@@ -266,11 +273,12 @@ static void shard_send(void *ctx, struct rpc_call *call)
 
 	list_init(&call->link);
 	if (target != ws->number)
-		message_send(ws->w, ws->number, WORLD_VIA_NONE, target, call);
+		message_send(ws->w, ws->number, WORLD_VIA_NONE, target, 0, call);
 	else if (shard_delivery(&ws->clock.env, call, &req) == 0)
 		list_push_back(&ws->local, &req->link);
 	else
-		message_send(ws->w, ws->number, WORLD_VIA_NONE, UINT32_MAX, call);
+		message_send(ws->w, ws->number, WORLD_VIA_NONE, UINT32_MAX, 0,
+			call);
 }
 
 /* What each shard says of itself, as if there were always a reply just in. */
@@ -289,7 +297,8 @@ void world_call_send(struct world *w, uint32_t via, struct rpc_call *call)
 		via = WORLD_VIA_NONE;
 	if (via != WORLD_VIA_NONE)
 		map = w->shards[via].map;
-	message_send(w, WORLD_CLIENT, via, target_of(map, call), call);
+	message_send(w, WORLD_CLIENT, via, target_of(map, call),
+		call->flags & HEAD_TO_SHARD ? 0 : map->buckets[call->bucket].epoch, call);
 }
 
 static void reply_deliver(struct world *w, struct message *m)

@@ -441,6 +441,10 @@ static bool read_goes_on(struct client *c)
 	if (c->o.status)
 		return false;
 	wire_attr_take(&c->o.reply.attr, &attr);
+	if (attr.nlink == 0) { /* it goes away: nobody has it open */
+		c->o.status = -ESTALE;
+		return false;
+	}
 	if (c->step == 2) { /* a hole, and the file is still there */
 		if (attr.generation != c->generation)
 			return read_again(c);

@@ -105,9 +105,25 @@ static bool freeze(struct world_shard *ws)
 
 /* --- the network --- */
 
+static void store_state(uint32_t i, bool away, bool deaf)
+{
+	struct world_shard *ws = &sim.w.shards[i];
+
+	ws->store_away = ws->map_store.away = away;
+	ws->store_deaf = ws->map_store.lose_answers = deaf;
+	N->store_back_us[i] = away || deaf ? now_us() + while_us() : NEVER;
+	trace("%s the map store %s shard %u", away || deaf ? "fault " : "put right:",
+		deaf   ? "does not answer"
+		: away ? "is away for"
+		       : "is back for",
+		i);
+}
+
+
 static bool partition(bool one_way)
 {
 	uint32_t side = 0;
+	bool store_too = sim_chance(40);
 
 	for (uint32_t i = 0; i < sim.w.shard_count; i++)
 		side |= (uint32_t)sim_below(2) << i;
@@ -117,6 +133,9 @@ static bool partition(bool one_way)
 				sim.w.net.cut[i][k] = true;
 				sim.w.net.cut[k][i] |= !one_way;
 			}
+	for (uint32_t i = 0; store_too && i < sim.w.shard_count; i++)
+		if (side >> i & 1)
+			store_state(i, true, false);
 	N->net_heal_us = now_us() + while_us();
 	trace("fault  %s: set %x and the others", one_way ? "one-way cut" : "partition",
 		side);
@@ -132,6 +151,9 @@ static bool isolate(void)
 			sim.w.net.cut[i][who] = sim.w.net.cut[who][i] = true;
 	N->net_heal_us = now_us() + while_us();
 	trace("fault  isolate shard %u", who);
+	/* The map store is behind the same network. */
+	if (sim_chance(60))
+		store_state(who, true, false);
 	return true;
 }
 
@@ -182,20 +204,6 @@ static void net_calm(void)
 }
 
 /* --- the map store --- */
-
-static void store_state(uint32_t i, bool away, bool deaf)
-{
-	struct world_shard *ws = &sim.w.shards[i];
-
-	ws->store_away = ws->map_store.away = away;
-	ws->store_deaf = ws->map_store.lose_answers = deaf;
-	N->store_back_us[i] = away || deaf ? now_us() + while_us() : NEVER;
-	trace("%s the map store %s shard %u", away || deaf ? "fault " : "put right:",
-		deaf   ? "does not answer"
-		: away ? "is away for"
-		       : "is back for",
-		i);
-}
 
 static bool store_away(bool all, bool deaf)
 {
@@ -266,10 +274,21 @@ static bool spare(uint32_t who)
 	return true;
 }
 
-/* Only when no other member may turn out to be behind. */
+bool nemesis_settled(void)
+{
+	const struct map *map = sim.w.maps.map;
+
+	for (uint32_t i = 0; i < sim.w.shard_count; i++)
+		if (!sim.w.shards[i].alive || memcmp(map->shards[i].device_uuid,
+						      sim.w.shards[i].device_uuid, 16))
+			return false;
+	return true;
+}
+
+/* Only when all others have everything. */
 static bool device_gone(struct world_shard *ws)
 {
-	if (!ws || !world_healthy(&sim.w))
+	if (!ws || !world_healthy(&sim.w) || !nemesis_settled())
 		return false;
 	trace("fault  the device of shard %u is gone, an empty one in its place",
 		ws->number);

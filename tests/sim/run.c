@@ -258,7 +258,7 @@ static void heal(void)
 {
 	uint64_t until = world_now_us(&sim.w) + HEAL_US;
 
-	while (!world_healthy(&sim.w) || !clients_idle()) {
+	while (!world_healthy(&sim.w) || !nemesis_settled() || !clients_idle()) {
 		if (world_now_us(&sim.w) >= until) {
 			check(clients_idle(), "an operation does not end");
 			check(false, "it does not heal");
@@ -294,6 +294,7 @@ void sim_run(uint64_t seed, bool loud)
 	mix_choose();
 	opt.shard_count = 3 + (uint32_t)sim_below(4);
 	opt.copies = sim_chance(65) ? 2 : 3;
+	opt.bucket_count = sim_chance(50) ? 8 : 2u << sim_below(2);
 	opt.device_known = true;
 	opt.disk_bytes = 48u << 20;
 	opt.segment_bytes = 1u << 20;

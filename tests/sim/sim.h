@@ -176,6 +176,8 @@ void nemesis_begin(void);
 void nemesis_turn(void);
 /* Everything is put right, but for what comes up by itself. */
 void nemesis_end(void);
+/* All are alive, and on the device that the map has them on. */
+bool nemesis_settled(void);
 
 void clients_begin(void);
 /* Start what is due (not when `more` is false) and take what has ended. */
