@@ -8,7 +8,7 @@
 . "$(dirname "$0")/chaos.sh"
 
 rounds=${1:-${CHAOS_ROUNDS:-${long:+50}}}
-own_cluster --nodes 3 --size 256M --copies 2 --lease 2 --timeout 30
+own_cluster --nodes 3 --size 512M --copies 2 --lease 2 --timeout 30
 wait_healthy 20
 wfs mkdir /wfs/load
 acknowledged()
