@@ -40,7 +40,7 @@ for round in $(seq "${rounds:-5}"); do
 		wait_until 30 sh -c "[ \$(cat '$E2E_TMP'/ack.? | grep -c =) -ge $((was + 20)) ] ||
 			! kill -0 $load"
 		kill -0 $load || fail "the load ended: $(cat "$E2E_TMP/ackload.log")"
-		! grep -h '!' "$E2E_TMP"/ack.? || fail "an error"
+		! grep -hB 1 '!' "$E2E_TMP"/ack.? || fail "an error"
 		sleep 0.$((RANDOM % 10))$((RANDOM % 10))
 	}
 	kill_all dead
