@@ -86,6 +86,24 @@ void intent_bucket_gone(struct shard *s, uint16_t bucket)
 	}
 }
 
+/* The participant's part of an rmdir or unlink, which needs no room. */
+bool prepare_deletes(const struct request *req)
+{
+	const struct wire_txn *wt = req->body;
+	struct part part;
+
+	if (part_decode(wt + 1, req->body_size - sizeof(*wt), &part) < 0)
+		return false;
+	for (uint32_t i = 0; i < part.step_count; i++) {
+		enum step_type type = part.steps[i].type;
+
+		if (type != STEP_ENTRY_REMOVE && type != STEP_INODE_UNLINK &&
+			type != STEP_INODE_RMDIR)
+			return false;
+	}
+	return true;
+}
+
 int op_prepare(struct exec *x, struct meta_call *c)
 {
 	const struct wire_txn *wt = x->req->body;

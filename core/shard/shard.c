@@ -347,7 +347,9 @@ static void exec_run_plain(struct exec *x)
 
 	assert(x->req); /* the shard's own work has a start of its own */
 	if (x->op->writes) {
-		int rc = exec_begin(x, x->req->bucket, 0, x->op->deletes);
+		bool deletes = x->req->op == OP_PREPARE ? prepare_deletes(x->req)
+						       : x->op->deletes;
+		int rc = exec_begin(x, x->req->bucket, 0, deletes);
 
 		if (rc == -EINPROGRESS)
 			return;

@@ -210,6 +210,7 @@ int op_scan(struct exec *x, struct meta_call *c);
 int op_make_root(struct exec *x, struct meta_call *c);
 int op_entry(struct exec *x, struct meta_call *c);
 int op_prepare(struct exec *x, struct meta_call *c);
+bool prepare_deletes(const struct request *req);
 int op_resolve(struct exec *x, struct meta_call *c);
 int op_txn_status(struct exec *x, struct meta_call *c);
 int op_rename_lock(struct exec *x, struct meta_call *c);

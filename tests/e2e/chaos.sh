@@ -52,7 +52,7 @@ sys.exit(not (s["buckets_away"] == 0 and n[int(sys.argv[1])]["primary_buckets"] 
 # purged: nothing that was removed is kept any more, as it is for 10 s after a restart.
 purged()
 {
-	! ctl fsck | grep -q unlinked
+	! grep -q unlinked <<<"$(ctl fsck)"
 }
 wait_healthy()
 {

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/chaos.sh"
 
 rounds=${1:-${CHAOS_ROUNDS:-${long:+50}}}
-own_cluster --nodes 3 --size 256M --copies 2 --lease 2 --timeout 30
+own_cluster --nodes 3 --size 512M --copies 2 --lease 2 --timeout 30
 wait_healthy 20
 wfs mkdir /wfs/load
 acknowledged()
@@ -40,7 +40,7 @@ for round in $(seq "${rounds:-5}"); do
 		wait_until 30 sh -c "[ \$(cat '$E2E_TMP'/ack.? | grep -c =) -ge $((was + 20)) ] ||
 			! kill -0 $load"
 		kill -0 $load || fail "the load ended: $(cat "$E2E_TMP/ackload.log")"
-		! grep -h '!' "$E2E_TMP"/ack.? || fail "an error"
+		! grep -hB 1 '!' "$E2E_TMP"/ack.? || fail "an error"
 		sleep 0.$((RANDOM % 10))$((RANDOM % 10))
 	}
 	kill_all dead

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Nodes that cannot reach each other for a while, each in a network namespace of its own
 # behind a bridge. A cable is pulled with the map out of reach, too: the node stops to
-# serve, and the others go on without it. Then packets are lost in one direction only,
-# with the map in reach. Under load on the other side; afterwards everything is verified.
-#   CHAOS_LONG=1: each node, and each direction
+# serve, and the others go on without it. Or packets are lost in one direction only, with
+# the map in reach. Under load on the other side; afterwards everything is verified.
+#   CHAOS_LONG=1: each node, for 15 s, and loss in each direction, too
 # limit: 900
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chaos.sh"
@@ -117,8 +117,7 @@ wait_healthy 20
 small_tree "$E2E_TMP/tree"
 
 if [ -z "$long" ]; then
-	cable 1 10
-	one_way 2 0 8
+	cable 1 8
 else
 	for node in 0 1 2; do
 		cable $node 15

@@ -3,7 +3,7 @@
 # that it still leads. It acknowledges nothing that is lost, and no read is stale: registers
 # are written on one host and read on the others, the stopped one among them, and each
 # value is held against what was acknowledged before the read began (register.c).
-#   CHAOS_LONG=1: for 30 s instead of 12, each node, and for times about the lease's.
+#   CHAOS_LONG=1: for 30 s instead of 9, each node, and for times about the lease's.
 # limit: 900
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chaos.sh"
@@ -48,7 +48,7 @@ stop_node()
 chaos_cluster --copies 2 --timeout 60
 trap 'thaw; own_cluster_end' EXIT
 if [ -z "$long" ]; then
-	stop_node 1 12
+	stop_node 1 9
 else
 	for node in 0 1 2; do
 		stop_node $node 30
