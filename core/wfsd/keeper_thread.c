@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/log.h"
 #include "core/base/mem.h"
 
 #define WATCH_MS 500u
@@ -21,6 +22,8 @@ struct keeper_thread {
 	struct keeper *keeper;
 	struct map_store *store;
 	struct map_store *store_watch;
+	bool (*alive)(void *ctx);
+	void *ctx;
 	uint64_t watch_epoch;
 	pthread_t thread;
 	pthread_t watch;
@@ -78,8 +81,19 @@ static void *keeper_main(void *arg)
 {
 	struct keeper_thread *t = arg;
 
-	while (!sleep_us(t, keeper_turn(t->keeper), true))
-		;
+	bool stuck = false, halt = false;
+
+	while (!halt) {
+		if (t->alive && !t->alive(t->ctx)) {
+			if (!stuck)
+				log_error("a shard does not turn: the lease is not renewed");
+			stuck = true;
+			halt = sleep_us(t, PAUSE_MS * 1000, false);
+			continue;
+		}
+		stuck = false;
+		halt = sleep_us(t, keeper_turn(t->keeper), true);
+	}
 	return NULL;
 }
 
@@ -134,6 +148,8 @@ int keeper_thread_new(const struct keeper_thread_options *opt, struct keeper_thr
 	}
 	t->store = opt->store;
 	t->store_watch = opt->store_watch;
+	t->alive = opt->alive;
+	t->ctx = opt->ctx;
 	t->watch_epoch = opt->map->epoch;
 	pthread_mutex_init(&t->mutex, NULL);
 	pthread_condattr_init(&attr);

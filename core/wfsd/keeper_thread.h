@@ -22,6 +22,9 @@ struct keeper_thread_options {
 	/* From the keeper's thread, between _start and the end of _halt. */
 	void (*map_changed)(void *ctx, const struct map *map);
 	void (*lease)(void *ctx, uint64_t until_us);
+	/* Whether all shards turn: a node that has one that hangs is to lose its lease. NULL:
+	 * they do. */
+	bool (*alive)(void *ctx);
 	void *ctx;
 };
 

@@ -233,6 +233,19 @@ static void lease_changed(void *ctx, uint64_t until_us)
 	}
 }
 
+/* Each lease that is told wakes the shards, so in half of one all have turned. */
+static bool shards_turn(void *ctx)
+{
+	uint64_t now = env_now_us(env_real());
+
+	(void)ctx;
+	for (uint32_t i = 0; i < node.thread_count; i++)
+		if (reactor_turned_us(node.threads[i].reactor) +
+				(uint64_t)node.map->lease_ms * 500 < now)
+			return false;
+	return true;
+}
+
 /* Before the reactors open, who may have proposals for it. */
 static int keeper_make(char *reason, size_t reason_size)
 {
@@ -243,6 +256,7 @@ static int keeper_make(char *reason, size_t reason_size)
 		.device_uuids = node.device_uuids,
 		.map_changed = map_changed,
 		.lease = lease_changed,
+		.alive = shards_turn,
 	};
 	int rc;
 

@@ -66,6 +66,7 @@ struct reactor {
 	_Atomic(const struct map *) new_map;
 	_Atomic uint64_t lease_until_us;
 	uint64_t lease_seen_us;
+	_Atomic uint64_t turned_us;
 	atomic_bool stopping;
 	uint64_t stats_us;
 	uint64_t no_spin_until_us;
@@ -339,6 +340,7 @@ int reactor_open(const struct reactor_options *opt, struct reactor **reactor_out
 	r->map = opt->map;
 	r->lease_seen_us = opt->leased ? 0 : UINT64_MAX;
 	atomic_init(&r->lease_until_us, r->lease_seen_us);
+	atomic_init(&r->turned_us, UINT64_MAX / 2); /* not yet: it counts from the first turn */
 	router_init(&r->router, r->env, r->map, r->number);
 	r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = r->stop_fd < 0 ? -errno : ring_new(RING_ENTRIES, &r->ring);
@@ -585,6 +587,7 @@ void reactor_run(struct reactor *r)
 		unsigned work = turn(r, &wait_us);
 
 		now = env_now_us(r->env);
+		atomic_store_explicit(&r->turned_us, now, memory_order_relaxed);
 		if (work > 0)
 			busy_us = now;
 		stats_refresh(r, now);
@@ -626,6 +629,11 @@ void reactor_lease_set(struct reactor *r, uint64_t until_us)
 {
 	atomic_store(&r->lease_until_us, until_us);
 	wake(r);
+}
+
+uint64_t reactor_turned_us(const struct reactor *r)
+{
+	return atomic_load_explicit(&r->turned_us, memory_order_relaxed);
 }
 
 void reactor_device_uuid(const struct reactor *r, uint8_t uuid_out[16])

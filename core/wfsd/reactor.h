@@ -36,6 +36,8 @@ void reactor_close(struct reactor *r);
 void reactor_stop(struct reactor *r);
 void reactor_map_set(struct reactor *r, const struct map *map);
 /* Serve as primary only before env_now_us is until_us. */
+/* When the loop last went round; a lease that is told makes it do so. */
+uint64_t reactor_turned_us(const struct reactor *r);
 void reactor_lease_set(struct reactor *r, uint64_t until_us);
 
 /* Of the open log; from any thread. */
