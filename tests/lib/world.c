@@ -1,6 +1,5 @@
-/* The world: shards, their lives and deaths, and the messages between them. */
-#include "tests/lib/world.h"
-#include "tests/lib/check.h"
+/* The world: shards, their lives and deaths. */
+#include "tests/lib/world_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,30 +14,6 @@
 #define TIMEOUT_MS    1000u
 #define STORE_GONE_US 130000000u
 #define LEASE_MS      2000u
-#define FROZEN_US     20000u
-#define OPEN_LATEST_US 30000u
-
-/* A call on its way there, being served, or on its way back. */
-struct message {
-	struct list link;
-	struct world *w;
-	struct rpc_call *call; /* NULL: nobody waits any more */
-	struct request req;
-	uint32_t from;
-	uint32_t to;
-	uint32_t via;         /* WORLD_CLIENT: of which node */
-	bool lost;            /* nobody will ever see it */
-	uint32_t incarnation; /* of `to` when it was sent */
-	uint64_t due_us;
-	uint64_t timeout_us;
-	bool served; /* in the hands of the shard */
-	bool is_reply;
-	int status;
-	uint8_t *data;
-	uint8_t *reply_data;
-	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
-	_Alignas(8) uint8_t reply[WIRE_BODY_MAX];
-};
 
 uint64_t world_random(struct world *w)
 {
@@ -59,305 +34,6 @@ uint64_t world_now_us(struct world *w)
 	return now_of(w);
 }
 
-/* --- clocks --- */
-
-static uint64_t clock_now_us(struct env *env)
-{
-	const struct world_clock *c = container_of(env, struct world_clock, env);
-	int64_t now = (int64_t)now_of(c->w);
-
-	return (uint64_t)(now + now / 1000000 * c->drift_ppm +
-			  now % 1000000 * c->drift_ppm / 1000000) +
-	       c->ahead_us;
-}
-
-static int64_t clock_wall_ns(struct env *env)
-{
-	const struct world_clock *c = container_of(env, struct world_clock, env);
-
-	return env_wall_ns(&c->w->env.env) + (int64_t)c->ahead_us * 1000;
-}
-
-static uint64_t clock_random(struct env *env)
-{
-	return env_random(&container_of(env, struct world_clock, env)->w->env.env);
-}
-
-static const struct env_ops clock_ops = {
-	.now_us = clock_now_us, .wall_ns = clock_wall_ns, .random = clock_random};
-
-uint64_t world_shard_now_us(const struct world_shard *ws)
-{
-	return clock_now_us((struct env *)&ws->clock.env);
-}
-
-/* --- messages --- */
-
-static void message_free(struct message *m)
-{
-	list_remove(&m->link);
-	free(m->data);
-	free(m->reply_data);
-	free(m);
-}
-
-static bool chance(struct world *w, uint32_t per_million)
-{
-	return per_million && world_random(w) % 1000000 < per_million;
-}
-
-static uint64_t message_due(struct world *w)
-{
-	uint64_t delay = 10;
-
-	if (w->shuffle)
-		delay = world_random(w) % 8 == 0 ? world_random(w) % 20000
-						 : world_random(w) % 400;
-	if (w->lossy && world_random(w) % 48 == 0)
-		delay = world_random(w) % 4000000;
-	if (chance(w, w->net.late)) {
-		delay = world_random(w) % w->net.late_us;
-		w->net.late_count++;
-	}
-	return now_of(w) + delay;
-}
-
-static uint32_t message_origin(const struct message *m)
-{
-	return m->from == WORLD_CLIENT ? m->via : m->from;
-}
-
-/* Whether what goes from one to the other now is never seen there. */
-static bool message_lost(struct world *w, uint32_t from, uint32_t to)
-{
-	if (from == WORLD_VIA_NONE || to == WORLD_VIA_NONE || from == to)
-		return false;
-	if (w->net.cut[from][to] || w->shards[from].cut_off || w->shards[to].cut_off) {
-		w->net.cut_count++;
-		return true;
-	}
-	if (!chance(w, w->net.lost))
-		return false;
-	w->net.lost_count++;
-	return true;
-}
-
-/* It stays as long as somebody waits for the answer. */
-static void message_lose(struct message *m)
-{
-	if (!m->call) {
-		message_free(m);
-		return;
-	}
-	m->lost = true;
-	m->due_us = UINT64_MAX;
-}
-
-static void message_end(struct message *m, int status)
-{
-	struct rpc_call *call = m->call;
-
-	m->call = NULL;
-	if (status)
-		call->done(call, status, NULL, 0, 0);
-	else
-		call->done(call, 0, m->reply, m->req.reply_size, m->req.reply_data_size);
-}
-
-static void message_return(struct message *m, int status)
-{
-	m->served = false;
-	m->is_reply = true;
-	m->status = status;
-	m->due_us = message_due(m->w);
-}
-
-static void message_served(struct request *req, int status)
-{
-	struct message *m = container_of(req, struct message, req);
-
-	/* What a dying shard says is not heard: the connection breaks. */
-	message_return(m, m->w->shards[m->to].alive ? status : -EIO);
-}
-
-static struct message *message_new(struct world *w, uint32_t from, uint32_t via,
-	uint32_t to, struct rpc_call *call)
-{
-	struct message *m = malloc(sizeof(*m));
-
-	memset(m, 0, offsetof(struct message, body));
-	m->w = w;
-	m->call = call;
-	m->from = from;
-	m->via = via;
-	m->to = to;
-	m->due_us = message_due(w);
-	m->timeout_us = now_of(w) + (uint64_t)call->timeout_ms * 1000;
-	check_leq(call->body_size, WIRE_BODY_MAX);
-	check_eq(wire_body_check(call->op, call->body, call->body_size, false), 0,
-		"bad body of op %s", wire_op_name(call->op));
-	memcpy(m->body, call->body, call->body_size);
-	if (call->data_size) {
-		m->data = malloc(call->data_size);
-		memcpy(m->data, call->data, call->data_size);
-	}
-	if (call->reply_data_max)
-		m->reply_data = malloc(call->reply_data_max);
-	m->req = (struct request){
-		.op = call->op,
-		.bucket = call->bucket,
-		.flags = call->flags,
-		.slot = call->slot,
-		.seq = call->seq,
-		.session = call->session,
-		.deadline_us = m->timeout_us,
-		.cred = *call->cred,
-		.body = m->body,
-		.body_size = call->body_size,
-		.data = m->data,
-		.data_size = call->data_size,
-		.reply = m->reply,
-		.reply_data = m->reply_data,
-		.reply_data_max = call->reply_data_max,
-		.done = message_served,
-	};
-	list_push_back(&w->messages, &m->link);
-	return m;
-}
-
-static void message_send(struct world *w, uint32_t from, uint32_t via, uint32_t to,
-	uint32_t bucket_epoch, struct rpc_call *call)
-{
-	struct message *m = message_new(w, from, via, to, call);
-
-	m->req.bucket_epoch = bucket_epoch;
-	if (call->op == w->late_op && w->late_after-- == 0) {
-		m->due_us = now_of(w) + w->late_us;
-		w->late_op = 0;
-	}
-	/* A step of an open's way that comes again when the way has been gone may make a
-	 * file: that is known, and not looked for. */
-	if (call->op == OP_OPEN && m->due_us > now_of(w) + OPEN_LATEST_US)
-		m->due_us = now_of(w) + OPEN_LATEST_US;
-	if (to != UINT32_MAX && call->op != OP_OPEN && chance(w, w->net.doubled)) {
-		struct message *twin = message_new(w, from, via, to, call);
-
-		twin->call = NULL;
-		twin->req.bucket_epoch = bucket_epoch;
-		twin->incarnation = w->shards[to].incarnation;
-		twin->due_us += world_random(w) % (w->net.late_us + 1);
-		w->net.doubled_count++;
-	}
-	if (to == UINT32_MAX) {
-		m->to = 0;
-		message_return(m, -ENOMEM);
-	} else {
-		m->incarnation = w->shards[to].incarnation;
-	}
-}
-
-static uint32_t target_of(const struct map *map, const struct rpc_call *call)
-{
-	if (call->flags & HEAD_TO_SHARD)
-		return call->bucket < map->shard_count ? call->bucket : UINT32_MAX;
-	return call->bucket < map->bucket_count ? map->buckets[call->bucket].primary
-						: UINT32_MAX;
-}
-
-/* A shard's calls. */
-static void shard_send(void *ctx, struct rpc_call *call)
-{
-	struct world_shard *ws = ctx;
-	uint32_t target = target_of(ws->map, call);
-	struct request *req;
-
-	list_init(&call->link);
-	if (target != ws->number)
-		message_send(ws->w, ws->number, WORLD_VIA_NONE, target, 0, call);
-	else if (shard_delivery(&ws->clock.env, call, &req) == 0)
-		list_push_back(&ws->local, &req->link);
-	else
-		message_send(ws->w, ws->number, WORLD_VIA_NONE, UINT32_MAX, 0,
-			call);
-}
-
-/* What each shard says of itself, as if there were always a reply just in. */
-static uint32_t shard_fill_of(void *ctx, uint32_t shard)
-{
-	const struct world_shard *ws = &((struct world_shard *)ctx)->w->shards[shard];
-
-	return ws->alive ? shard_fill(ws->shard) : 0;
-}
-
-void world_call_send(struct world *w, uint32_t via, struct rpc_call *call)
-{
-	const struct map *map = w->map;
-
-	if (via != WORLD_VIA_NONE && !w->shards[via].alive)
-		via = WORLD_VIA_NONE;
-	if (via != WORLD_VIA_NONE)
-		map = w->shards[via].map;
-	message_send(w, WORLD_CLIENT, via, target_of(map, call),
-		call->flags & HEAD_TO_SHARD ? 0 : map->buckets[call->bucket].epoch, call);
-}
-
-static void reply_deliver(struct world *w, struct message *m)
-{
-	if (m->call && message_lost(w, m->to, message_origin(m))) {
-		message_lose(m);
-		return;
-	}
-	if (m->call) {
-		if (m->from != WORLD_CLIENT)
-			w->shards[m->from].message_count++;
-		if (m->status == 0 && m->req.reply_data_size)
-			memcpy(m->call->reply_data, m->reply_data,
-				m->req.reply_data_size);
-		if (m->status == 0)
-			check_eq(wire_body_check(m->req.op, m->reply, m->req.reply_size,
-					 true),
-				0, "bad reply of op %s", wire_op_name(m->req.op));
-		message_end(m, m->status);
-	}
-	message_free(m);
-}
-
-static void message_deliver(struct world *w, struct message *m)
-{
-	uint64_t now = now_of(w);
-	struct world_shard *ws;
-
-	if (m->is_reply && m->from != WORLD_CLIENT && w->shards[m->from].frozen) {
-		m->due_us = now + FROZEN_US;
-		return;
-	}
-	if (m->is_reply) {
-		reply_deliver(w, m);
-		return;
-	}
-	ws = &w->shards[m->to];
-	if (message_lost(w, message_origin(m), m->to)) {
-		message_lose(m);
-		return;
-	}
-	if (!ws->alive || ws->incarnation != m->incarnation) {
-		if (w->net.silent)
-			message_lose(m);
-		else
-			message_return(m, -EIO);
-		return;
-	}
-	if (ws->frozen) { /* it waits in the socket */
-		m->due_us = now + FROZEN_US;
-		return;
-	}
-	m->served = true;
-	m->req.deadline_us = world_shard_now_us(ws) +
-			     (m->timeout_us > now ? m->timeout_us - now : 0);
-	ws->message_count++;
-	shard_handle(ws->shard, &m->req);
-}
-
 static void kills_due(struct world *w)
 {
 	for (uint32_t i = 0; i < w->shard_count; i++) {
@@ -374,52 +50,12 @@ static void kills_due(struct world *w)
 	}
 }
 
-static bool caller_frozen(const struct world *w, const struct message *m)
+/* What each shard says of itself, as if there were always a reply just in. */
+static uint32_t shard_fill_of(void *ctx, uint32_t shard)
 {
-	return m->from != WORLD_CLIENT && w->shards[m->from].frozen;
-}
+	const struct world_shard *ws = &((struct world_shard *)ctx)->w->shards[shard];
 
-/* One message that is due, or one timeout. */
-static bool messages_step(struct world *w)
-{
-	uint64_t now = now_of(w);
-	struct message *first = NULL;
-
-	list_for_each(it, tmp, &w->messages)
-	{
-		struct message *m = container_of(it, struct message, link);
-
-		if (m->call && m->timeout_us <= now && !caller_frozen(w, m)) {
-			message_end(m, -ETIMEDOUT);
-			return true;
-		}
-		if (m->lost && !m->call) {
-			message_free(m);
-			continue;
-		}
-		if (!m->served && m->due_us <= now &&
-			(!first || m->due_us < first->due_us))
-			first = m;
-	}
-	if (first)
-		message_deliver(w, first);
-	return first != NULL;
-}
-
-static uint64_t messages_next_us(struct world *w)
-{
-	uint64_t next = UINT64_MAX;
-
-	list_for_each(it, tmp, &w->messages)
-	{
-		struct message *m = container_of(it, struct message, link);
-
-		if (m->call && m->timeout_us < next && !caller_frozen(w, m))
-			next = m->timeout_us;
-		if (!m->served && m->due_us < next)
-			next = m->due_us;
-	}
-	return next;
+	return ws->alive ? shard_fill(ws->shard) : 0;
 }
 
 /* --- lives --- */
@@ -558,7 +194,7 @@ int world_start(struct world *w, uint32_t number)
 			.history = history,
 			.number = number,
 			.grace_us = w->grace_us,
-			.send = shard_send,
+			.send = world_shard_send,
 			.fill_of = shard_fill_of,
 			.ctx = ws,
 		};
@@ -698,7 +334,7 @@ static void shard_make(struct world *w, uint32_t number)
 
 	ws->w = w;
 	ws->number = number;
-	ws->clock = (struct world_clock){.env.ops = &clock_ops, .w = w};
+	ws->clock = (struct world_clock){.env.ops = &world_clock_ops, .w = w};
 	list_init(&ws->local);
 	if (w->options.shard_prepare)
 		w->options.shard_prepare(ws);
