@@ -144,6 +144,8 @@ void early_expire(struct shard *s, uint16_t bucket, uint64_t now);
 
 int member_new(struct shard *s, const struct shard_options *opt);
 void member_free(struct shard *s);
+/* How far each bucket is, from the index. */
+int positions_load(struct shard *s);
 void member_map(struct shard *s);
 void member_poll(struct shard *s, uint64_t now, uint64_t *next_us);
 /* A stream has news. */

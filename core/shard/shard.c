@@ -599,37 +599,6 @@ void shard_process_stats_set(struct shard *s, const struct shard_process_stats *
 
 /* --- life --- */
 
-static int lsn_load(struct shard *s)
-{
-	struct buf value;
-	int rc = 0;
-
-	buf_init(&value);
-	for (uint32_t b = 0; b < s->map->bucket_count && rc == 0; b++) {
-		uint8_t key[4] = {0x01, 0, 0, 'A'};
-		struct bucket_position at;
-
-		if (s->alone && !shard_owns(s, (uint16_t)b))
-			continue;
-		be16_write(key + 1, (uint16_t)b);
-		buf_reset(&value);
-		rc = kv_get(s->kv, key, sizeof(key), &value);
-		if (rc == -ENOENT) {
-			rc = 0;
-			continue;
-		}
-		if (rc == 0 && value.size_bytes != sizeof(at))
-			rc = -EUCLEAN;
-		if (rc == 0) {
-			memcpy(&at, value.data, sizeof(at));
-			s->lsn[b] = le64_get(at.lsn);
-			s->buckets[b].record_epoch = le32_get(at.epoch);
-		}
-	}
-	buf_release(&value);
-	return rc;
-}
-
 static void root_made(struct store_record *r, int status)
 {
 	exec_finish_now(container_of(r, struct exec, record), status);
@@ -700,7 +669,7 @@ static int shard_init(struct shard *s, const struct shard_options *opt)
 	if (rc == 0)
 		rc = meta_new(&mo, &s->meta);
 	if (rc == 0)
-		rc = lsn_load(s);
+		rc = positions_load(s);
 	if (rc == 0)
 		rc = purge_new(s);
 	if (rc == 0)

@@ -566,6 +566,37 @@ void member_map(struct shard *s)
 
 /* --- life --- */
 
+int positions_load(struct shard *s)
+{
+	struct buf value;
+	int rc = 0;
+
+	buf_init(&value);
+	for (uint32_t b = 0; b < s->map->bucket_count && rc == 0; b++) {
+		uint8_t key[4] = {0x01, 0, 0, 'A'};
+		struct bucket_position at;
+
+		if (s->alone && !shard_owns(s, (uint16_t)b))
+			continue;
+		be16_write(key + 1, (uint16_t)b);
+		buf_reset(&value);
+		rc = kv_get(s->kv, key, sizeof(key), &value);
+		if (rc == -ENOENT) {
+			rc = 0;
+			continue;
+		}
+		if (rc == 0 && value.size_bytes != sizeof(at))
+			rc = -EUCLEAN;
+		if (rc == 0) {
+			memcpy(&at, value.data, sizeof(at));
+			s->lsn[b] = le64_get(at.lsn);
+			s->buckets[b].record_epoch = le32_get(at.epoch);
+		}
+	}
+	buf_release(&value);
+	return rc;
+}
+
 int member_new(struct shard *s, const struct shard_options *opt)
 {
 	list_init(&s->commits);
