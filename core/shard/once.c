@@ -17,6 +17,7 @@
  * pushed out of it has, at worst, no protection against a message that is very late.
  */
 #include "core/shard/once.h"
+#include "core/shard/member.h"
 
 #include <errno.h>
 #include <string.h>
@@ -77,11 +78,27 @@ static struct once_entry *entry_find(struct shard *s, uint64_t session, uint16_t
 	return oldest;
 }
 
-bool once_begin(struct shard *s, struct request *req, int *status_out)
+/* Whether it matters how often and when the request is carried out. */
+static bool once_only(const struct op_desc *op, const struct request *req)
 {
-	bool found;
-	struct once_entry *e = entry_find(s, req->session, req->slot, &found);
+	return req->session && !op->node_only &&
+	       (op->remember || op->writes || req->op == OP_CLOSE);
+}
 
+bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
+	int *status_out)
+{
+	struct once_entry *e;
+	bool found;
+
+	if (!once_only(op, req))
+		return true;
+	/* Sent before the bucket changed hands, it may have been answered elsewhere. */
+	if (req->bucket_epoch && req->bucket_epoch < s->buckets[req->bucket].epoch) {
+		*status_out = -EREMCHG;
+		return false;
+	}
+	e = entry_find(s, req->session, req->slot, &found);
 	if (found && (int32_t)(req->seq - e->seq) < 0 && !MUTATED(REPLAY_OLD_REQUESTS)) {
 		*status_out = -ECANCELED;
 		return false;
@@ -138,11 +155,14 @@ static bool ended_well(const struct request *req)
 	       (req->reply_size == sizeof(*reply) && reply->end == WIRE_DONE);
 }
 
-void once_end(struct shard *s, const struct request *req, int status)
+void once_end(struct shard *s, const struct op_desc *op, const struct request *req,
+	int status)
 {
 	bool found;
 	struct once_entry *e;
 
+	if (!once_only(op, req))
+		return;
 	e = entry_find(s, req->session, req->slot, &found);
 	if (!found || e->seq != req->seq || e->op != req->op)
 		return;

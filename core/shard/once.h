@@ -8,8 +8,10 @@ int once_new(struct shard *s);
 void once_free(struct shard *s);
 /* Whether the request may be carried out; otherwise *status_out is its answer, or, 0, what
  * is now in req->reply. */
-bool once_begin(struct shard *s, struct request *req, int *status_out);
+bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
+	int *status_out);
 /* It is answered. */
-void once_end(struct shard *s, const struct request *req, int status);
+void once_end(struct shard *s, const struct op_desc *op, const struct request *req,
+	int status);
 
 #endif

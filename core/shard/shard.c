@@ -120,13 +120,6 @@ struct exec *exec_new(struct shard *s, struct request *req)
 	return x;
 }
 
-/* Whether it matters how often and when the request is carried out. */
-static bool once_only(const struct op_desc *op, const struct request *req)
-{
-	return req && req->session && !op->node_only &&
-	       (op->remember || op->writes || req->op == OP_CLOSE);
-}
-
 void exec_finish_now(struct exec *x, int status)
 {
 	struct shard *s = x->s;
@@ -140,8 +133,8 @@ void exec_finish_now(struct exec *x, int status)
 		txn_exec_gone(x);
 	if (status < 0 && x->opened && open_table_remove(s->opens, req->session, x->opened))
 		purge_kick(s);
-	if (once_only(x->op, req))
-		once_end(s, req, status);
+	if (x->op && req)
+		once_end(s, x->op, req, status);
 	list_remove(&x->link);
 	list_remove(&x->all_link);
 	list_remove(&x->commit.link);
@@ -420,20 +413,13 @@ void shard_handle(struct shard *s, struct request *req)
 		req->done(req, -EIO);
 		return;
 	}
-	/* Sent before the bucket changed hands, it may have been answered elsewhere. */
-	if (once_only(op, req) && req->bucket_epoch &&
-		req->bucket_epoch < s->buckets[req->bucket].epoch) {
-		req->done(req, -EREMCHG);
-		return;
-	}
-	if (once_only(op, req) && !once_begin(s, req, &status)) {
+	if (!once_begin(s, op, req, &status)) {
 		req->done(req, status);
 		return;
 	}
 	x = exec_new(s, req);
 	if (!x) {
-		if (once_only(op, req))
-			once_end(s, req, -ENOMEM);
+		once_end(s, op, req, -ENOMEM);
 		req->done(req, -ENOMEM);
 		return;
 	}
