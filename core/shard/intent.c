@@ -104,6 +104,25 @@ bool prepare_deletes(const struct request *req)
 	return true;
 }
 
+/*
+ * What was resolved is not prepared again: a message that comes twice, or after what
+ * followed it, would leave an intent that its coordinator knows nothing of, or carry it
+ * out once more. In memory only, as in once.c: what comes late comes to who has seen it.
+ */
+static bool resolved_before(const struct shard *s, uint64_t txid)
+{
+	for (uint32_t i = 0; i < RESOLVED_KEPT; i++)
+		if (s->resolved[i] == txid)
+			return true;
+	return false;
+}
+
+static void resolved_note(struct shard *s, uint64_t txid)
+{
+	if (!resolved_before(s, txid))
+		s->resolved[s->resolved_count++ % RESOLVED_KEPT] = txid;
+}
+
 int op_prepare(struct exec *x, struct meta_call *c)
 {
 	const struct wire_txn *wt = x->req->body;
@@ -115,6 +134,8 @@ int op_prepare(struct exec *x, struct meta_call *c)
 
 	if (rc < 0 || part.bucket != x->req->bucket || txid == 0)
 		return -EPROTO;
+	if (resolved_before(x->s, txid))
+		return -ECANCELED;
 	c->now_ns = (int64_t)le64_get(wt->now_ns);
 	rc = intent_watch(x->s, txid, part.bucket, INTENT_PATIENCE_US);
 	if (rc == 0)
@@ -140,6 +161,7 @@ static int resolve(struct exec *x, struct meta_call *c, uint64_t txid, uint16_t 
 		rc = 0;
 	if (rc < 0)
 		return rc;
+	resolved_note(x->s, txid);
 	x->txid = txid;
 	x->unlock = true;
 	if (purge)

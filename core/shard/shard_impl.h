@@ -21,6 +21,8 @@
 #include "meta/meta.h"
 #include "meta/part.h"
 
+#define RESOLVED_KEPT 512u
+
 struct bucket_state;
 struct txn;
 struct purge;
@@ -137,6 +139,8 @@ struct shard {
 	uint64_t grace_until_us;  /* every file counts as open; 0: over */
 	struct list txns;         /* coordinated here */
 	struct list intents;      /* prepared here, in doubt */
+	uint64_t resolved[RESOLVED_KEPT]; /* the last that were: intent.c */
+	uint32_t resolved_count;
 	uint64_t rename_txid;     /* who holds the rename lock; 0: nobody */
 	uint64_t rename_until_us;
 	struct purge *purge;

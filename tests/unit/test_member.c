@@ -274,3 +274,83 @@ Test(member, who_took_over_repairs_after_the_cleaner)
 	verify("/d", 0, 20);
 	world_release(w);
 }
+
+static uint32_t primary_of(uint16_t bucket)
+{
+	return w->maps.map->buckets[bucket].primary;
+}
+
+/* A member that lost its device is empty, and in sync by the map until somebody says so. */
+Test(member, a_device_may_be_replaced)
+{
+	for (uint32_t victim = 0; victim < 3; victim++) {
+		world_init(w, &(struct world_options){.shard_count = 3,
+				      .copies = 2,
+				      .seed = 40 + victim,
+				      .device_known = true});
+		cr_assert(world_heal(w, 20000000));
+		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+		fill("/d", 0, 20);
+		world_kill(w, victim);
+		world_device_replace(w, victim);
+		/* The others go as well: who has everything is not up when it is. */
+		for (uint32_t i = 0; i < 3; i++)
+			if (i != victim)
+				world_kill(w, i);
+		cr_assert_eq(world_start(w, victim), 0);
+		world_pass(w, 10000000);
+		for (uint32_t i = 0; i < 3; i++)
+			if (i != victim)
+				cr_assert_eq(world_start(w, i), 0);
+		cr_assert(world_heal(w, 60000000), "not healed");
+		verify("/d", 0, 20);
+		world_check(w, 0);
+		world_release(w);
+	}
+}
+
+/* The copy ends with a message that has the last record's number, and is none. */
+Test(member, a_copy_is_handed_on_whole)
+{
+	uint32_t first;
+
+	begin(3, 2, 50);
+	cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+	first = primary_of(0);
+	for (uint32_t i = 0; i < 3; i++) {
+		fill("/d", 10 * (int)i, 10 * (int)i + 10);
+		world_node_state(w, (first + i) % 3, MAP_NODE_DRAINING);
+		world_pass(w, 3000000);
+		world_node_state(w, (first + i) % 3, MAP_NODE_IN);
+		cr_assert(world_heal(w, 60000000), "not healed");
+		verify("/d", 0, 10 * (int)i + 10);
+	}
+	world_check(w, 0);
+	world_release(w);
+}
+
+/* Messages that come twice, and late, change nothing. */
+Test(member, messages_may_come_twice)
+{
+	for (uint64_t seed = 60; seed < 70; seed++) {
+		begin(3, 2, seed);
+		w->shuffle = true;
+		w->net.doubled = 300000;
+		w->net.late_us = 2000000;
+		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+		fill("/d", 0, 10);
+		for (int i = 0; i < 10; i++) {
+			cr_assert_eq(w_mkdir(w, "/d/sub", 0755), 0);
+			cr_assert_eq(w_rmdir(w, "/d/sub"), 0);
+		}
+		world_kill(w, (uint32_t)(seed % 3));
+		fill("/d", 10, 20);
+		world_restart(w, (uint32_t)(seed % 3));
+		cr_assert(world_heal(w, 60000000), "not healed");
+		w->net.doubled = 0;
+		verify("/d", 0, 20);
+		cr_assert_eq(w_rmdir(w, "/d/sub"), -ENOENT);
+		world_check(w, CHECK_ORPHANS);
+		world_release(w);
+	}
+}
