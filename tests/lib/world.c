@@ -422,7 +422,7 @@ void world_release(struct world *w)
 
 		if (m->call)
 			message_end(m, -ESHUTDOWN);
-		message_free(m);
+		world_message_free(m);
 	}
 	for (uint32_t i = 0; i < w->shard_count; i++) {
 		device_sim_disk_free(w->shards[i].disk);

@@ -37,7 +37,7 @@ extern const struct env_ops world_clock_ops;
 bool messages_step(struct world *w);
 uint64_t messages_next_us(struct world *w);
 void message_end(struct message *m, int status);
-void message_free(struct message *m);
+void world_message_free(struct message *m);
 /* A shard's calls, for shard_options. */
 void world_shard_send(void *ctx, struct rpc_call *call);
 

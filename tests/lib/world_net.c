@@ -45,7 +45,7 @@ uint64_t world_shard_now_us(const struct world_shard *ws)
 
 /* --- messages --- */
 
-void message_free(struct message *m)
+void world_message_free(struct message *m)
 {
 	list_remove(&m->link);
 	free(m->data);
@@ -98,7 +98,7 @@ static bool message_lost(struct world *w, uint32_t from, uint32_t to)
 static void message_lose(struct message *m)
 {
 	if (!m->call) {
-		message_free(m);
+		world_message_free(m);
 		return;
 	}
 	m->lost = true;
@@ -262,7 +262,7 @@ static void reply_deliver(struct world *w, struct message *m)
 				0, "bad reply of op %s", wire_op_name(m->req.op));
 		message_end(m, m->status);
 	}
-	message_free(m);
+	world_message_free(m);
 }
 
 static void message_deliver(struct world *w, struct message *m)
@@ -320,7 +320,7 @@ bool messages_step(struct world *w)
 			return true;
 		}
 		if (m->lost && !m->call) {
-			message_free(m);
+			world_message_free(m);
 			continue;
 		}
 		if (!m->served && m->due_us <= now &&
