@@ -118,7 +118,8 @@ static int step(struct path_walk *pw)
 		memcpy(slot_data(pw->c, pw->slot), pc->data, pc->data_size);
 	call.seq = pw->seq;
 	rc = step_send(pw, &call);
-	pw->seq = call.seq;
+	/* What was refused is over; what follows it is another request. */
+	pw->seq = rc ? 0 : call.seq;
 	if (rc)
 		return rc;
 	memcpy(&pc->reply, pw->c->scratch[pw->slot].reply, sizeof(pc->reply));
