@@ -99,11 +99,16 @@ static void barrier_durable(struct store_barrier *barrier, int status)
 
 void commit_barrier(struct exec *x)
 {
+	commit_barrier_then(x, barrier_ended);
+}
+
+void commit_barrier_then(struct exec *x, void (*done)(struct store_record *r, int status))
+{
 	x->commit.lsn = 0;
 	x->commit.bucket = 0;
 	x->commit.durable = false;
 	x->commit.status = 0;
-	x->commit.done = barrier_ended;
+	x->commit.done = done;
 	list_push_back(&x->s->commits, &x->commit.link);
 	x->barrier.done = barrier_durable;
 	store_barrier(x->s->store, &x->barrier);

@@ -176,6 +176,9 @@ void commit_init(struct exec *x, void (*done)(struct store_record *r, int status
 void commit_push(struct exec *x);
 /* exec_finish's part. */
 void commit_barrier(struct exec *x);
+/* done() when all that was committed so far may be answered; it ends x. */
+void commit_barrier_then(
+	struct exec *x, void (*done)(struct store_record *r, int status));
 void commits_advance(struct shard *s);
 /* All of a bucket end with -EREMCHG: it is no longer ours. */
 void commits_fail(struct shard *s, uint16_t bucket);

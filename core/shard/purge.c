@@ -2,14 +2,15 @@
  * Purges: freeing the chunks of truncated and deleted files in the buckets that hold
  * them. A job lies in the index until all its chunks are gone, so a crash only delays it.
  * One job at a time, a bounded number of chunks in flight; after a failure (a node is
- * down) the job is tried again later. No chunk is touched before the job is durable: a
- * crash would bring the file back without it.
+ * down) the job is tried again later. No chunk is touched before the job is durable, here
+ * and with all other members of its bucket: a crash, or another primary, would bring the
+ * file back without it.
  *
  * A truncate marks the chunks with its generation, those without data too, so that they
  * refuse readers who know the file from before. Only of huge files those beyond the first
  * WIRE_CHUNKS_NAMED are found by asking every bucket for what it holds.
  */
-#include "core/shard/shard_impl.h"
+#include "core/shard/member.h"
 
 #include <errno.h>
 #include <string.h>
@@ -39,7 +40,6 @@ struct purge {
 	uint64_t moved_us;  /* when a chunk was purged last, */
 	uint64_t failed_us; /* or could not be */
 	struct purge_job job;
-	struct store_barrier barrier;
 	uint64_t next_chunk;
 	bool by_bucket; /* too many chunks to name each: then ask buckets for the others */
 	uint32_t next_bucket;
@@ -212,10 +212,12 @@ static void purge_step(struct purge *p)
 		purge_finish(p);
 }
 
-static void job_durable(struct store_barrier *b, int status)
+static void job_held(struct store_record *r, int status)
 {
-	struct purge *p = container_of(b, struct purge, barrier);
+	struct exec *x = container_of(r, struct exec, record);
+	struct purge *p = x->s->purge;
 
+	exec_finish_now(x, status);
 	if (status < 0)
 		purge_end(p, true);
 	else
@@ -231,6 +233,7 @@ void purge_poll(struct shard *s, uint64_t *next_us)
 {
 	struct purge *p = s->purge;
 	uint64_t now, named;
+	struct exec *x;
 	int rc;
 
 	if (p->active || (!p->wanted && !p->round_failed))
@@ -271,6 +274,9 @@ void purge_poll(struct shard *s, uint64_t *next_us)
 	for (unsigned i = 0; i < PURGE_IN_FLIGHT; i++)
 		p->calls[i].from = 0;
 	*next_us = 0;
-	p->barrier.done = job_durable;
-	store_barrier(s->store, &p->barrier);
+	x = exec_new(s, NULL);
+	if (x)
+		commit_barrier_then(x, job_held);
+	else
+		purge_end(p, true);
 }

@@ -236,6 +236,8 @@ static void stream_decide(struct stream *st, uint32_t *copying)
 {
 	struct shard *s = st->s;
 
+	if (MUTATED(SKIP_TAILS) && st->backup && st->join_lsn > s->lsn[st->bucket])
+		st->join_lsn = s->lsn[st->bucket];
 	if (st->backup) {
 		/* It had acknowledged more than it has now? Then it is no member any more. */
 		if (st->join_lsn < st->acked || !stream_resume(st, st->join_lsn))

@@ -246,7 +246,7 @@ static void shard_bury(struct world *w, struct world_shard *ws)
 		}
 		m = call_of(w, ws);
 		if (m)
-			message_end(m, -ESHUTDOWN);
+			world_message_end(m, -ESHUTDOWN);
 	} while (m || !list_empty(&ws->local));
 	shard_free(ws->shard);
 	kv_close(ws->kv);
@@ -421,7 +421,7 @@ void world_release(struct world *w)
 		struct message *m = list_first(&w->messages, struct message, link);
 
 		if (m->call)
-			message_end(m, -ESHUTDOWN);
+			world_message_end(m, -ESHUTDOWN);
 		world_message_free(m);
 	}
 	for (uint32_t i = 0; i < w->shard_count; i++) {
@@ -499,7 +499,7 @@ void world_turn(struct world *w)
 	bool busy;
 
 	w->turns++;
-	busy = messages_step(w);
+	busy = world_messages_step(w);
 	next = UINT64_MAX;
 	busy = wops_again(w, &next) || busy;
 	kills_due(w);
@@ -514,8 +514,8 @@ void world_turn(struct world *w)
 		env_sim_advance(&w->env, 1);
 		return;
 	}
-	if (messages_next_us(w) < next)
-		next = messages_next_us(w);
+	if (world_messages_next_us(w) < next)
+		next = world_messages_next_us(w);
 	for (uint32_t i = 0; i < w->shard_count; i++) {
 		const struct world_shard *ws = &w->shards[i];
 

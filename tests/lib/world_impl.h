@@ -34,9 +34,9 @@ struct message {
 extern const struct env_ops world_clock_ops;
 
 /* One message that is due, or one timeout. */
-bool messages_step(struct world *w);
-uint64_t messages_next_us(struct world *w);
-void message_end(struct message *m, int status);
+bool world_messages_step(struct world *w);
+uint64_t world_messages_next_us(struct world *w);
+void world_message_end(struct message *m, int status);
 void world_message_free(struct message *m);
 /* A shard's calls, for shard_options. */
 void world_shard_send(void *ctx, struct rpc_call *call);

@@ -105,7 +105,7 @@ static void message_lose(struct message *m)
 	m->due_us = UINT64_MAX;
 }
 
-void message_end(struct message *m, int status)
+void world_message_end(struct message *m, int status)
 {
 	struct rpc_call *call = m->call;
 
@@ -260,7 +260,7 @@ static void reply_deliver(struct world *w, struct message *m)
 			check_eq(wire_body_check(m->req.op, m->reply, m->req.reply_size,
 					 true),
 				0, "bad reply of op %s", wire_op_name(m->req.op));
-		message_end(m, m->status);
+		world_message_end(m, m->status);
 	}
 	world_message_free(m);
 }
@@ -306,7 +306,7 @@ static bool caller_frozen(const struct world *w, const struct message *m)
 	return m->from != WORLD_CLIENT && w->shards[m->from].frozen;
 }
 
-bool messages_step(struct world *w)
+bool world_messages_step(struct world *w)
 {
 	uint64_t now = world_now_us(w);
 	struct message *first = NULL;
@@ -316,7 +316,7 @@ bool messages_step(struct world *w)
 		struct message *m = container_of(it, struct message, link);
 
 		if (m->call && m->timeout_us <= now && !caller_frozen(w, m)) {
-			message_end(m, -ETIMEDOUT);
+			world_message_end(m, -ETIMEDOUT);
 			return true;
 		}
 		if (m->lost && !m->call) {
@@ -332,7 +332,7 @@ bool messages_step(struct world *w)
 	return first != NULL;
 }
 
-uint64_t messages_next_us(struct world *w)
+uint64_t world_messages_next_us(struct world *w)
 {
 	uint64_t next = UINT64_MAX;
 

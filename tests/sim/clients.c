@@ -273,6 +273,7 @@ static void wop_dress(struct client *c)
 	c->o.via = c->number % sim.w.shard_count;
 	c->o.seqs = &c->seq;
 	c->o.slot = 3;
+	c->o.patience_us = sim.patience_us;
 	c->o.session = 1000 + c->number;
 	wop_begin(&c->o);
 }

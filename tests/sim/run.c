@@ -212,6 +212,8 @@ static void mix_choose(void)
 	sim.big = sim_chance(50);
 	sim.links = sim.do_kind[DO_LINK] = sim_chance(30);
 	n->gap_us = 200000 + sim_below(2000000);
+	if (sim_chance(30))
+		sim.patience_us = 200000 + sim_below(2000000);
 	sim.think_us = 20000 + sim_below(200000);
 	for (unsigned i = 0; i < FAULT_COUNT; i++)
 		if (without[i])
@@ -272,6 +274,7 @@ static void judge(void)
 {
 	bool lied = sim.nemesis.liar != WORLD_VIA_NONE;
 
+	sim.patience_us = 0;
 	clients_last_look();
 	trace("all was read again");
 	if (!lied)

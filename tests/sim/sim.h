@@ -153,6 +153,7 @@ struct sim {
 	bool big; /* chunks beyond the first are written */
 	bool links;
 	uint64_t think_us;
+	uint64_t patience_us; /* of clients; 0: they wait */
 	uint64_t until_us;
 	ino_id recent[8];
 	uint64_t map_epoch;
