@@ -91,13 +91,14 @@ bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
 	struct once_entry *e;
 	bool found;
 
-	if (!once_only(op, req))
-		return true;
 	/* Sent before the bucket changed hands, it may have been answered elsewhere. */
-	if (req->bucket_epoch && req->bucket_epoch < s->buckets[req->bucket].epoch) {
+	if ((once_only(op, req) || op->node_only) && !(req->flags & HEAD_TO_SHARD) &&
+		req->bucket_epoch && req->bucket_epoch < s->buckets[req->bucket].epoch) {
 		*status_out = -EREMCHG;
 		return false;
 	}
+	if (!once_only(op, req))
+		return true;
 	e = entry_find(s, req->session, req->slot, &found);
 	if (found && (int32_t)(req->seq - e->seq) < 0 && !MUTATED(REPLAY_OLD_REQUESTS)) {
 		*status_out = -ECANCELED;

@@ -216,6 +216,11 @@ static uint32_t target_of(const struct map *map, const struct rpc_call *call)
 						: UINT32_MAX;
 }
 
+static uint32_t epoch_of(const struct map *map, const struct rpc_call *call)
+{
+	return call->flags & HEAD_TO_SHARD ? 0 : map->buckets[call->bucket].epoch;
+}
+
 void world_shard_send(void *ctx, struct rpc_call *call)
 {
 	struct world_shard *ws = ctx;
@@ -224,7 +229,8 @@ void world_shard_send(void *ctx, struct rpc_call *call)
 
 	list_init(&call->link);
 	if (target != ws->number)
-		message_send(ws->w, ws->number, WORLD_VIA_NONE, target, 0, call);
+		message_send(ws->w, ws->number, WORLD_VIA_NONE, target,
+			epoch_of(ws->map, call), call);
 	else if (shard_delivery(&ws->clock.env, call, &req) == 0)
 		list_push_back(&ws->local, &req->link);
 	else
@@ -241,7 +247,7 @@ void world_call_send(struct world *w, uint32_t via, struct rpc_call *call)
 	if (via != WORLD_VIA_NONE)
 		map = w->shards[via].map;
 	message_send(w, WORLD_CLIENT, via, target_of(map, call),
-		call->flags & HEAD_TO_SHARD ? 0 : map->buckets[call->bucket].epoch, call);
+		epoch_of(map, call), call);
 }
 
 static void reply_deliver(struct world *w, struct message *m)
