@@ -258,7 +258,9 @@ int keeper_propose(struct keeper *k, const struct proposal *proposal)
 	pthread_mutex_lock(&k->mutex);
 	while (i < k->proposal_count && !proposal_same(&k->proposals[i], proposal))
 		i++;
-	if (i == KEEPER_PROPOSALS_MAX)
+	if (i < k->proposal_count)
+		k->proposals[i].until_us = proposal->until_us;
+	else if (i == KEEPER_PROPOSALS_MAX)
 		rc = -EAGAIN;
 	else if (i == k->proposal_count)
 		k->proposals[k->proposal_count++] = *proposal;

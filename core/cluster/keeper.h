@@ -64,6 +64,10 @@ struct proposal {
 	uint32_t epoch;
 	uint32_t shard;
 	uint8_t device_uuid[16]; /* PROPOSE_DEVICE only */
+	/* Not to be carried out from env_now_us on; 0: no such time. Who proposes to admit
+	 * vouches for what the shard has till then, and for as long after as a save may take
+	 * that was begun before. The same proposal again makes it later. */
+	uint64_t until_us;
 };
 
 /* -ENOMEM; -EINVAL: the node is not in the map. */

@@ -271,6 +271,8 @@ static bool propose(const struct keeper *k, struct map *map, const struct propos
 	b = &map->buckets[p->bucket];
 	if (b->epoch != p->epoch || !shard_ours(k, map, b->primary))
 		return false;
+	if (p->until_us && env_now_us(k->opt.env) >= p->until_us)
+		return false;
 	if (p->kind != PROPOSE_HANDOVER && shard_blank(k, map, b->primary))
 		return false;
 	switch (p->kind) {

@@ -17,6 +17,13 @@ static bool leased(const struct shard *s)
 	return env_now_us(s->env) < s->lease_until_us || MUTATED(SERVE_WITHOUT_LEASE);
 }
 
+/* From the moment that we say it has everything, whether the map says so yet or not. */
+static bool stream_counts(const struct stream *st)
+{
+	return st->backup || (st->counts_until_us > env_now_us(st->s->env) &&
+				     !MUTATED(ADMIT_UNCOUNTED));
+}
+
 static bool commit_held_everywhere(const struct shard *s, const struct commit *c)
 {
 	const struct bucket_state *b = &s->buckets[c->bucket];
@@ -26,7 +33,9 @@ static bool commit_held_everywhere(const struct shard *s, const struct commit *c
 	if (c->lsn == 0 || (b->role != ROLE_PRIMARY && b->role != ROLE_LEAVING))
 		return true;
 	for (uint32_t i = 0; i < b->stream_count; i++)
-		if (b->streams[i]->backup && b->streams[i]->acked < c->lsn)
+		if (stream_counts(b->streams[i]) &&
+			(b->streams[i]->acked < c->lsn ||
+				b->streams[i]->stage == STREAM_COPYING))
 			return false;
 	return true;
 }

@@ -100,6 +100,7 @@ struct stream {
 	uint64_t retry_us;
 	uint64_t failing_us; /* since when; 0: it is well */
 	uint64_t propose_us; /* not again before */
+	uint64_t counts_until_us; /* proposed as a member: it may have become one */
 	struct meta_copy *copy;
 	uint64_t unit_us;      /* when the unit was sent */
 	uint64_t copied_bytes; /* of data, in units that have arrived */

@@ -42,25 +42,25 @@ void member_soon(struct shard *s)
 	s->member_us = 0;
 }
 
-static void propose(struct shard *s, enum proposal_kind kind, uint16_t bucket,
-	uint32_t shard)
-{
-	struct proposal p = {.kind = kind,
-		.bucket = bucket,
-		.epoch = s->buckets[bucket].epoch,
-		.shard = shard};
-
-	if (s->propose)
-		s->propose(s->ctx, &p);
-}
-
 /* At most once a second about a stream. */
 static void stream_propose(struct stream *st, enum proposal_kind kind, uint64_t now)
 {
-	if (now < st->propose_us)
+	struct shard *s = st->s;
+	uint64_t lease_us = (uint64_t)s->map->lease_ms * 1000;
+	struct proposal p = {.kind = kind,
+		.bucket = st->bucket,
+		.epoch = s->buckets[st->bucket].epoch,
+		.shard = st->shard};
+
+	if (now < st->propose_us || !s->propose)
 		return;
 	st->propose_us = now + PROPOSE_US;
-	propose(st->s, kind, st->bucket, st->shard);
+	if (kind == PROPOSE_ADMIT) {
+		/* Before we hear that it is a member somebody may rely on it. */
+		p.until_us = now + lease_us / 4;
+		st->counts_until_us = p.until_us + lease_us;
+	}
+	s->propose(s->ctx, &p);
 }
 
 struct stream *stream_find(const struct bucket_state *b, uint32_t shard)
@@ -381,7 +381,8 @@ static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 	for (uint32_t i = 0; i < b->stream_count; i++) {
 		struct stream *st = b->streams[i];
 
-		if (!st->backup && !bucket_targets(mb, st->shard)) {
+		if (!st->backup && !bucket_targets(mb, st->shard) &&
+			st->counts_until_us <= r->now) {
 			stream_close(st);
 			i--;
 			continue;
@@ -496,6 +497,7 @@ void member_poll(struct shard *s, uint64_t now, uint64_t *next_us)
 			if (s->map->buckets[i].backup_count == members)
 				bucket_step(s, (uint16_t)i, &r);
 	clear_poll(s, now);
+	commits_advance(s); /* who was to become a member and did not is waited for no more */
 	if (s->member_us == UINT64_MAX)
 		s->member_us = now + (r.work ? POLL_US : POLL_IDLE_US);
 	soon(next_us, now, s->member_us);
