@@ -2,7 +2,7 @@
 # All nodes die by SIGKILL at once, at a random moment under a load, and are started again:
 # nothing acknowledged is lost, on any copy. In every other round the load is not killed
 # with them: it rides through the restart without an error.
-#   test_copies_kill_all.sh [ROUNDS]      5, or CHAOS_ROUNDS; 50 with CHAOS_LONG=1
+#   test_copies_kill_all.sh [ROUNDS]      3, or CHAOS_ROUNDS; 50 with CHAOS_LONG=1
 # limit: 1800
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chaos.sh"
@@ -25,7 +25,7 @@ kill_all()
 }
 RANDOM=${CHAOS_SEED:-$$}
 echo "seed ${CHAOS_SEED:-$$}"
-for round in $(seq "${rounds:-5}"); do
+for round in $(seq "${rounds:-3}"); do
 	rm -f "$E2E_TMP"/ack.?
 	wfs mkdir /wfs/load/$round
 	on $((round % 3)) "$E2E_HELPERS/ackload" write /wfs/load/$round "$E2E_TMP/ack" 4 \

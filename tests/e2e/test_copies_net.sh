@@ -5,6 +5,7 @@
 # the map in reach. Under load on the other side; afterwards everything is verified.
 #   CHAOS_LONG=1: each node, for 15 s, and loss in each direction, too
 # limit: 900
+# by name only
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/chaos.sh"
 

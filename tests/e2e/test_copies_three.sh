@@ -2,6 +2,7 @@
 # Three copies: two of four nodes are lost for good, one after the other, while programs write;
 # then redundancy is as high as two nodes allow, and two new nodes make it whole again.
 # limit: 300
+# by name only
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/copies.sh"
 

@@ -2,6 +2,7 @@
 # All members of etcd silent for longer than a lease: nodes stop serving, and a program
 # waits; when etcd is back it goes on, and nothing is lost. With two copies of everything.
 # limit: 120
+# by name only
 . "$(dirname "$0")/lib.sh"
 
 own_cluster --nodes 3 --copies 2 --map etcd
