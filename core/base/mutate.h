@@ -17,7 +17,6 @@
 	X(SERVE_WITHOUT_LEASE)    /* serve after the lease ran out */                    \
 	X(SKIP_TAILS)             /* a new primary does not ask whether others are ahead */ \
 	X(ADMIT_EARLY)            /* a learner becomes a member before it is even */     \
-	X(ADMIT_UNCOUNTED)        /* nobody waits for it till the map has it */          \
 	X(APPLY_OUT_OF_ORDER)     /* a backup applies records as they come */            \
 	X(SKIP_WIPE)              /* a copy goes over what was there */                  \
 	X(SKIP_PREFIX)            /* a member that comes back may have anything */       \

@@ -20,8 +20,7 @@ static bool leased(const struct shard *s)
 /* From the moment that we say it has everything, whether the map says so yet or not. */
 static bool stream_counts(const struct stream *st)
 {
-	return st->backup || (st->counts_until_us > env_now_us(st->s->env) &&
-				     !MUTATED(ADMIT_UNCOUNTED));
+	return st->backup || st->counts_until_us > env_now_us(st->s->env);
 }
 
 static bool commit_held_everywhere(const struct shard *s, const struct commit *c)

@@ -18,6 +18,7 @@
  */
 #include "core/shard/once.h"
 #include "core/shard/member.h"
+#include "core/shard/reply.h"
 
 #include <errno.h>
 #include <string.h>
@@ -111,6 +112,7 @@ bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
 		if (e->done) {
 			memcpy(req->reply, &e->reply, e->reply_size);
 			req->reply_size = e->reply_size;
+			reply_fit(req);
 			return false;
 		}
 	}

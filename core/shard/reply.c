@@ -130,6 +130,15 @@ void reply_remember(struct exec *x)
 	note_push(s, x->bucket, &note);
 }
 
+void reply_fit(struct request *req)
+{
+	const struct wire_path *wp = req->body;
+	struct wire_walk_reply *reply = req->reply;
+
+	if (req->reply_size >= sizeof(*reply))
+		reply->consumed = le32_put(le16_get(wp->path_size));
+}
+
 int reply_recall(struct exec *x, uint16_t bucket)
 {
 	struct shard *s = x->s;
@@ -148,6 +157,7 @@ int reply_recall(struct exec *x, uint16_t bucket)
 		return 0;
 	req->reply_size = le16_get(v.reply_size);
 	memcpy(req->reply, s->reply_scratch.data + sizeof(v), req->reply_size);
+	reply_fit(req);
 	return 1;
 }
 

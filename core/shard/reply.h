@@ -13,5 +13,7 @@ void reply_remember(struct exec *x);
 /* 1: the request was carried out before, in this bucket: its answer is now x's. -ECANCELED:
  * so was a later one of its slot, and nobody waits for this one. */
 int reply_recall(struct exec *x, uint16_t bucket);
+/* The answer is to another part of the same way: all of the path was walked. */
+void reply_fit(struct request *req);
 
 #endif

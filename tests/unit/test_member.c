@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <criterion/criterion.h>
 
@@ -353,4 +354,47 @@ Test(member, messages_may_come_twice)
 		world_check(w, CHECK_ORPHANS);
 		world_release(w);
 	}
+}
+
+/* Who was proposed may be a member before the primary hears of it. */
+Test(member, who_is_proposed_is_waited_for)
+{
+	static struct wop o;
+	struct wire_mknod wm = {.mode = le32_put(S_IFREG | 0644)};
+	uint16_t bucket = ino_bucket(WFS_ROOT_INO);
+	uint32_t p, b;
+	const struct stream *st;
+
+	begin(3, 2, 80);
+	p = primary_of(bucket);
+	b = w->maps.map->buckets[bucket].backups[0];
+	world_kill(w, b);
+	while (w->maps.map->buckets[bucket].backup_count)
+		world_turn(w);
+	world_restart(w, b);
+	do {
+		world_turn(w);
+		st = stream_find(&w->shards[p].shard->buckets[bucket], b);
+	} while (!st || st->stage != STREAM_LIVE ||
+		 st->acked != w->shards[p].shard->lsn[bucket]);
+	w->shards[p].map_store.away = true;
+	while (st->counts_until_us == 0)
+		world_turn(w);
+	cr_assert_eq(w->maps.map->buckets[bucket].backup_count, 0, "not a member yet");
+	w->net.cut[p][b] = w->net.cut[b][p] = true;
+	wop_init(&o, w, OP_MKNOD, "/f");
+	wop_fixed(&o, &wm, sizeof(wm));
+	wop_begin(&o);
+	world_pass(w, 100000);
+	cr_assert_not(o.finished, "acknowledged without it");
+	w->shards[p].map_store.away = false;
+	w->net.cut[p][b] = w->net.cut[b][p] = false;
+	cr_assert_eq(wop_wait(&o), 0);
+	cr_assert(world_heal(w, 60000000), "not healed");
+	world_kill(w, p);
+	cr_assert_eq(w_stat(w, "/f", NULL), 0);
+	world_restart(w, p);
+	cr_assert(world_heal(w, 60000000), "not healed");
+	world_check(w, 0);
+	world_release(w);
 }
