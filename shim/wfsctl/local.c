@@ -16,6 +16,9 @@
 #include "shim/wfsctl/local.h"
 #include "shim/wfsctl/place.h"
 
+#define LOAD_TRIES    15
+#define LOAD_PAUSE_US 200000u
+
 uint64_t now_ms(void)
 {
 	struct timespec ts;
@@ -63,6 +66,25 @@ const char *node_state_text(enum map_node_state state)
 	return "?";
 }
 
+/* An etcd that is just choosing a leader answers, but not yet what it is asked. */
+static int map_load(const struct place *place, struct local *local)
+{
+	int rc = -EIO;
+
+	for (unsigned i = 0; i < LOAD_TRIES && rc == -EIO; i++) {
+		if (i)
+			usleep(LOAD_PAUSE_US);
+		map_free(local->map);
+		local->map = NULL;
+		rc = local->store->ops->load(local->store, 0, &local->map);
+		if (rc == 0)
+			rc = leases_load(local);
+		if (!place->is_etcd || !strstr(local->store->reason, "etcdserver"))
+			break;
+	}
+	return rc;
+}
+
 int local_open(const struct ctl *ctl, struct local *local)
 {
 	struct place place;
@@ -74,9 +96,7 @@ int local_open(const struct ctl *ctl, struct local *local)
 		rc = place_open(&place, &local->store);
 	if (rc)
 		return rc;
-	rc = local->store->ops->load(local->store, 0, &local->map);
-	if (rc == 0)
-		rc = leases_load(local);
+	rc = map_load(&place, local);
 	if (rc) {
 		const char *hint =
 			place.is_own && rc == -EIO
