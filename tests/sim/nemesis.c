@@ -151,9 +151,14 @@ static bool isolate(void)
 			sim.w.net.cut[i][who] = sim.w.net.cut[who][i] = true;
 	N->net_heal_us = now_us() + while_us();
 	trace("fault  isolate shard %u", who);
-	/* The map store is behind the same network. */
-	if (sim_chance(60))
+	/* The map store is behind the same network. Often for so long that others take over,
+	 * while its own programs go on asking it. */
+	if (sim_chance(60)) {
 		store_state(who, true, false);
+		if (sim_chance(60))
+			N->net_heal_us = now_us() + 2000000 + sim_below(4000000);
+		N->store_back_us[who] = N->net_heal_us;
+	}
 	return true;
 }
 
