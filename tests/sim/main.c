@@ -249,7 +249,7 @@ int main(int argc, char **argv)
 	if (only)
 		mutation_set(only);
 	if (mutate)
-		return mutations(count ? count : 6000, only);
+		return mutations(count ? count : 20000, only);
 	if (count)
 		return many(from, count);
 	if (optind >= argc) {
