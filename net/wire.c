@@ -226,15 +226,6 @@ static bool join_ok(uint16_t op, const uint8_t *fixed)
 	return le16_get(b.reserved) == 0 && le32_get(b.epoch) != 0;
 }
 
-static bool join_reply_ok(uint16_t op, const uint8_t *fixed)
-{
-	struct wire_join_reply b;
-
-	(void)op;
-	memcpy(&b, fixed, sizeof(b));
-	return le32_get(b.reserved) == 0;
-}
-
 static bool replicate_ok(uint16_t op, const uint8_t *fixed)
 {
 	struct wire_replicate b;
@@ -330,7 +321,7 @@ static const struct op_rule op_rules[OP_MAX] = {
 	[OP_CHUNK_PURGE] = {"chunk-purge", FIXED(wire_purge, purge_ok),
 		FIXED(wire_purge_reply, NULL)},
 	[OP_JOIN] = {"join", FIXED(wire_join, join_ok),
-		FIXED(wire_join_reply, join_reply_ok)},
+		FIXED(wire_join_reply, NULL)},
 	[OP_REPLICATE] = {"replicate",
 		{sizeof(struct wire_replicate), TAIL_OPS, false, replicate_ok}, NOTHING},
 	[OP_BLOCKS] = {"blocks", FIXED(wire_io, io_ok), FIXED(wire_io_reply, io_reply_ok)},

@@ -117,7 +117,7 @@ enum wire_op {
 				     outcome COMMIT: is it still held? */
 	OP_RENAME_UNLOCK,
 	OP_CHUNK_PURGE,           /* wire_purge -> wire_purge_reply */
-	OP_JOIN,                  /* wire_join -> wire_join_reply; to a shard */
+	OP_JOIN,                  /* wire_join -> wire_join_reply, wire_held...; to a shard */
 	OP_REPLICATE,             /* wire_replicate + ops, blocks as data; to a shard */
 	OP_BLOCKS,                /* wire_io -> wire_io_reply, data: what a member has stored of a
 				     chunk, whole blocks; to a shard */
@@ -364,8 +364,16 @@ struct wire_join {
 struct wire_join_reply {
 	le64 lsn;          /* of its last record */
 	le32 record_epoch; /* in which that was written; 0: what it has is not whole */
-	le32 reserved;
+	le32 opens_epoch;  /* it served in this one to the end, and says as data who had
+			      what open then (wire_held); 0: it does not know */
 };
+struct wire_held {
+	le64 session;
+	le64 ino;
+	le32 count;
+	le32 linger_ms; /* its session is over; it counts as open for so long. 0: held */
+};
+_Static_assert(sizeof(struct wire_held) == 24, "wire held");
 
 enum wire_replicate_kind {
 	REPLICATE_RECORD, /* record `lsn`; taken after record lsn - 1 */

@@ -64,6 +64,7 @@ void join_start(struct exec *x)
 		.record_epoch = le32_put(b->record_epoch),
 	};
 	x->req->reply_size = sizeof(*reply);
+	opens_tell(x, bucket, epoch);
 	exec_finish(x, 0);
 }
 

@@ -21,6 +21,7 @@
  *
  *   history.c   records kept for who comes back       stream.c   the primary's side
  *   backup.c    the others' side                      takeover.c roles, and repair
+ *   handover.c  what is open goes along
  *   progress.c  how far repair is, and how fast it may be
  *   clear.c     what is left of buckets that went elsewhere
  */
@@ -64,6 +65,7 @@ struct bucket_state {
 	uint32_t stream;       /* the number of the one that may write here */
 	uint32_t wipe_stream;  /* and of the one that wiped it */
 	uint64_t grace_until_us; /* just taken: every file counts as open; 0: over */
+	uint32_t opens_epoch; /* what the table of opens has of it is of the end of this one */
 	bool opening;          /* ROLE_TAKING: the first record of the epoch is being made */
 	uint32_t stream_count;
 	struct stream *streams[STREAMS_MAX];
@@ -155,6 +157,19 @@ void member_news(struct shard *s, uint16_t bucket);
 void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch);
 void member_soon(struct shard *s);
 struct stream *stream_find(const struct bucket_state *b, uint32_t shard);
+
+/* --- handover.c --- */
+
+#define OPENS_SIZE_MAX (64u << 10) /* of struct wire_held, in one answer */
+
+/* Before the bucket's epoch changes: we served it until now. */
+void opens_keep(struct shard *s, uint16_t bucket);
+/* In the answer to the JOIN of `epoch`. */
+void opens_tell(struct exec *x, uint16_t bucket, uint32_t epoch);
+void opens_hear(struct shard *s, uint16_t bucket, const struct wire_join_reply *reply,
+	const struct wire_held *held, uint32_t size_bytes);
+/* We serve it from now on. */
+void opens_begin(struct shard *s, uint16_t bucket);
 
 /* --- clear.c --- */
 

@@ -20,11 +20,8 @@
 
 struct open_entry {
 	struct list by_ino;
-	struct list by_session;
-	uint64_t session;
-	ino_id ino;
-	uint32_t count;
-	uint64_t until_us; /* lingering: then by_session is in the lingering list */
+	struct list by_session; /* in the lingering list if held.until_us */
+	struct open_held held;
 };
 
 #define OPEN_BUCKETS 4096u
@@ -79,26 +76,34 @@ static struct open_entry *open_find(struct open_table *t, uint64_t session, ino_
 	{
 		struct open_entry *e = container_of(it, struct open_entry, by_ino);
 
-		if (e->ino == ino && e->session == session && e->until_us == 0)
+		if (e->held.ino == ino && e->held.session == session && e->held.until_us == 0)
 			return e;
 	}
 	return NULL;
+}
+
+int open_table_put(struct open_table *t, const struct open_held *held)
+{
+	struct open_entry *e = mem_zalloc(sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	e->held = *held;
+	list_push_back(&t->inos[open_hash(held->ino)], &e->by_ino);
+	list_push_back(held->until_us ? &t->lingering
+				      : &t->sessions[open_hash(held->session)],
+		&e->by_session);
+	return 0;
 }
 
 int open_table_add(struct open_table *t, uint64_t session, ino_id ino)
 {
 	struct open_entry *e = open_find(t, session, ino);
 
-	if (!e) {
-		e = mem_zalloc(sizeof(*e));
-		if (!e)
-			return -ENOMEM;
-		e->session = session;
-		e->ino = ino;
-		list_push_back(&t->inos[open_hash(ino)], &e->by_ino);
-		list_push_back(&t->sessions[open_hash(session)], &e->by_session);
-	}
-	e->count++;
+	if (!e)
+		return open_table_put(t,
+			&(struct open_held){.session = session, .ino = ino, .count = 1});
+	e->held.count++;
 	return 0;
 }
 
@@ -110,8 +115,8 @@ int open_table_raise(struct open_table *t, uint64_t session, ino_id ino, uint32_
 	if (rc)
 		return rc;
 	e = open_find(t, session, ino);
-	if (e->count < count)
-		e->count = count;
+	if (e->held.count < count)
+		e->held.count = count;
 	return 0;
 }
 
@@ -119,7 +124,7 @@ bool open_table_remove(struct open_table *t, uint64_t session, ino_id ino)
 {
 	struct open_entry *e = open_find(t, session, ino);
 
-	if (!e || --e->count > 0)
+	if (!e || --e->held.count > 0)
 		return false;
 	open_entry_free(e);
 	return !open_table_has(t, ino);
@@ -131,9 +136,9 @@ void open_table_end(struct open_table *t, uint64_t session, uint64_t until_us)
 	{
 		struct open_entry *e = container_of(it, struct open_entry, by_session);
 
-		if (e->session != session)
+		if (e->held.session != session)
 			continue;
-		e->until_us = until_us;
+		e->held.until_us = until_us;
 		list_remove(&e->by_session);
 		list_push_back(&t->lingering, &e->by_session);
 	}
@@ -147,9 +152,9 @@ bool open_table_expire(struct open_table *t, uint64_t now_us, uint64_t *next_us)
 		struct open_entry *e =
 			list_first(&t->lingering, struct open_entry, by_session);
 
-		if (e->until_us > now_us) {
-			if (e->until_us - now_us < *next_us)
-				*next_us = e->until_us - now_us;
+		if (e->held.until_us > now_us) {
+			if (e->held.until_us - now_us < *next_us)
+				*next_us = e->held.until_us - now_us;
 			break;
 		}
 		open_entry_free(e);
@@ -163,22 +168,29 @@ bool open_table_has(const struct open_table *t, ino_id ino)
 	const struct list *head = &t->inos[open_hash(ino)];
 
 	for (const struct list *it = head->next; it != head; it = it->next)
-		if (container_of(it, struct open_entry, by_ino)->ino == ino)
+		if (container_of(it, struct open_entry, by_ino)->held.ino == ino)
 			return true;
 	return false;
 }
 
 void open_table_each(const struct open_table *t,
-	void (*fn)(void *ctx, uint64_t session, ino_id ino, uint32_t count), void *ctx)
+	void (*fn)(void *ctx, const struct open_held *held), void *ctx)
 {
 	for (uint32_t i = 0; i < OPEN_BUCKETS; i++)
 		for (const struct list *it = t->inos[i].next; it != &t->inos[i];
-			it = it->next) {
-			const struct open_entry *e =
-				container_of(it, struct open_entry, by_ino);
+			it = it->next)
+			fn(ctx, &container_of(it, struct open_entry, by_ino)->held);
+}
 
-			if (e->until_us == 0)
-				fn(ctx, e->session, e->ino, e->count);
+void open_table_forget(struct open_table *t, uint16_t bucket)
+{
+	for (uint32_t i = 0; i < OPEN_BUCKETS; i++)
+		list_for_each(it, tmp, &t->inos[i])
+		{
+			struct open_entry *e = container_of(it, struct open_entry, by_ino);
+
+			if (ino_bucket(e->held.ino) == bucket)
+				open_entry_free(e);
 		}
 }
 
@@ -186,5 +198,5 @@ uint32_t open_table_count(struct open_table *t, uint64_t session, ino_id ino)
 {
 	const struct open_entry *e = open_find(t, session, ino);
 
-	return e ? e->count : 0;
+	return e ? e->held.count : 0;
 }

@@ -29,7 +29,7 @@ struct parcel {
 	struct shipment *sh; /* a record; NULL: of a copy */
 	struct wire_replicate head;
 	const void *ops;
-	uint8_t *memory;     /* blocks read from the store */
+	uint8_t *memory;     /* blocks read from the store; what JOIN's answer brings */
 	uint32_t *crcs;
 	struct store_read *reads;
 	uint32_t pending;
@@ -413,15 +413,15 @@ static void joined(struct rpc_call *call, int status, const void *reply,
 	const struct wire_join_reply *jr = reply;
 	struct stream *st = p->st;
 
-	(void)reply_data_size;
-	parcel_free(p);
 	st->in_flight--;
 	if (st->closed) {
+		parcel_free(p);
 		if (st->in_flight == 0)
 			stream_gone(st);
 		return;
 	}
 	if (status == 0 && reply_size == sizeof(*jr)) {
+		opens_hear(st->s, st->bucket, jr, (const void *)p->memory, reply_data_size);
 		st->failing_us = 0;
 		st->stage = STREAM_JOINED;
 		st->join_lsn = le64_get(jr->lsn);
@@ -430,6 +430,7 @@ static void joined(struct rpc_call *call, int status, const void *reply,
 		stream_back(st);
 		st->retry_us += JOIN_RETRY_US - RETRY_US;
 	}
+	parcel_free(p);
 	member_news(st->s, st->bucket);
 }
 
@@ -442,8 +443,10 @@ static void stream_join(struct stream *st)
 	struct parcel *p = parcel_new(st, REPLICATE_RECORD, 0);
 
 	st->number = le32_get(body.stream);
-
-	if (!p) {
+	if (p)
+		p->memory = mem_aligned(WFS_BLOCK_SIZE, OPENS_SIZE_MAX);
+	if (!p || !p->memory) {
+		mem_free(p);
 		stream_back(st);
 		return;
 	}
@@ -456,6 +459,8 @@ static void stream_join(struct stream *st)
 		.cred = &root_cred,
 		.body = &body,
 		.body_size = sizeof(body),
+		.reply_data = p->memory,
+		.reply_data_max = OPENS_SIZE_MAX,
 		.done = joined,
 	};
 	s->send(s->ctx, &p->call);

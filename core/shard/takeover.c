@@ -154,6 +154,8 @@ void bucket_depose(struct shard *s, uint16_t bucket, uint32_t epoch)
 	struct bucket_state *b = &s->buckets[bucket];
 	bool served = b->role == ROLE_PRIMARY || b->role == ROLE_LEAVING;
 
+	if (served)
+		opens_keep(s, bucket);
 	b->role = ROLE_NONE;
 	b->epoch = epoch;
 	b->stream = b->wipe_stream = 0;
@@ -206,8 +208,7 @@ static void bucket_open_start(struct exec *x)
 	if (rc < 0)
 		log_error("bucket=%u taken, but its transactions cannot be: %s", bucket,
 			strerror(-rc));
-	if (s->lsn[bucket] > 1 && s->grace_us)
-		b->grace_until_us = env_now_us(s->env) + s->grace_us;
+	opens_begin(s, bucket);
 	s->rerun_parked = true;
 	purge_kick(s);
 	member_soon(s);

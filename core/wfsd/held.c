@@ -98,22 +98,22 @@ struct change {
 	const struct map *before;
 };
 
-static void held_one(void *ctx, uint64_t session, ino_id ino, uint32_t count)
+static void held_one(void *ctx, const struct open_held *held)
 {
 	const struct change *change = ctx;
 	struct router *r = change->r;
-	uint16_t bucket = ino_bucket(ino);
+	uint16_t bucket = ino_bucket(held->ino);
 	struct held_call *hc;
 
-	(void)count;
-	if (r->map->buckets[bucket].epoch == change->before->buckets[bucket].epoch)
+	if (held->until_us ||
+		r->map->buckets[bucket].epoch == change->before->buckets[bucket].epoch)
 		return;
 	hc = mem_zalloc(sizeof(*hc));
 	if (!hc)
 		return;
 	hc->r = r;
-	hc->ino = ino;
-	hc->session = session;
+	hc->ino = held->ino;
+	hc->session = held->session;
 	hc->again_us = env_now_us(r->env);
 	hc->until_us = hc->again_us + GIVE_UP_US;
 	list_push_back(&r->again, &hc->link);

@@ -246,6 +246,68 @@ Test(member, what_a_drained_node_had_is_deleted)
 }
 
 /* Much of what it took over as a backup was overwritten, and its segments used again. */
+#define HELD 24
+
+static void open_unlinked(ino_id *inos)
+{
+	char name[64];
+	struct attr attr;
+
+	for (int i = 0; i < HELD; i++) {
+		snprintf(name, sizeof(name), "/d%d", i);
+		cr_assert_eq(w_mkdir(w, name, 0755), 0);
+		snprintf(name, sizeof(name), "/d%d/f", i);
+		cr_assert_eq(w_open(w, name, O_CREAT | O_RDWR, 0644, &attr), 0);
+		inos[i] = attr.ino;
+		cr_assert_eq(w_write(w, attr.ino, "held", 4, 0), 0);
+		cr_assert_eq(w_unlink(w, name), 0);
+	}
+}
+
+/* Who has what open goes along with a bucket: the held stay, the others go at once. */
+Test(member, what_is_open_moves_along)
+{
+	ino_id inos[HELD];
+	struct attr attr;
+	char got[4];
+	uint64_t began;
+
+	begin(4, 2, 44);
+	w->grace_us = 3600000000u;
+	for (uint32_t s = 0; s < 4; s++) {
+		world_restart(w, s);
+		cr_assert(world_heal(w, 60000000), "not healed");
+	}
+	world_pass(w, 3700000000u);
+	cr_assert(world_heal(w, 60000000), "not healed");
+	open_unlinked(inos);
+	began = world_now_us(w);
+	node_state_set(2, MAP_NODE_DRAINING);
+	for (int i = 0; i < 60 && buckets_of(2); i++)
+		world_pass(w, 1000000);
+	cr_assert_eq(buckets_of(2), 0);
+	for (int i = 0; i < HELD; i++) {
+		cr_assert_eq(w_read(w, inos[i], got, 4, 0), 4, "%d", i);
+		if (i % 2 == 0)
+			cr_assert_eq(w_close(w, inos[i]), 0);
+	}
+	world_pass(w, 10000000);
+	for (int i = 0; i < HELD; i++)
+		cr_assert_eq(w_fstat(w, inos[i], &attr), i % 2 ? 0 : -ESTALE, "%d", i);
+	cr_assert_lt(world_now_us(w) - began, 3600000000u, "the test is too slow");
+	node_state_set(2, MAP_NODE_IN);
+	for (int i = 0; i < 60 && !buckets_of(2); i++)
+		world_pass(w, 1000000);
+	cr_assert(world_heal(w, 60000000), "not healed");
+	for (int i = 1; i < HELD; i += 2)
+		cr_assert_eq(w_close(w, inos[i]), 0);
+	world_pass(w, 10000000);
+	for (int i = 1; i < HELD; i += 2)
+		cr_assert_eq(w_fstat(w, inos[i], &attr), -ESTALE, "%d", i);
+	world_check(w, 0);
+	world_release(w);
+}
+
 Test(member, who_took_over_repairs_after_the_cleaner)
 {
 	uint8_t data[9000];
