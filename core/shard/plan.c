@@ -376,6 +376,23 @@ static int rename_check(const struct txn *t)
 	return 0;
 }
 
+/* A verdict from both names, without steps that expect them: was `from` still so when
+ * `to` was read? */
+static int rename_verdict(struct txn *t, int verdict)
+{
+	struct txn_name again = t->from;
+	int rc;
+
+	if (!shard_owns(t->s, ino_bucket(again.dir)))
+		return -EREMCHG;
+	again.ino = 0;
+	again.entry_known = false;
+	rc = entry_learn(t, &again, 0);
+	if (rc < 0)
+		return rc;
+	return again.ino == t->from.ino ? verdict : -ESTALE;
+}
+
 static void rename_steps(struct txn *t)
 {
 	const struct txn_name *from = &t->from, *to = &t->to;
@@ -404,8 +421,11 @@ static int rename_plan(struct txn *t)
 		rc = entry_learn(t, from, 0);
 	if (rc == 0 && !to->entry_known)
 		rc = entry_learn(t, to, 1);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = rename_check(t);
+		if (rc != 0)
+			return rename_verdict(t, rc);
+	}
 	if (rc == 0 && !from->attr_known)
 		rc = attr_learn(t, from, 0);
 	if (rc == 0 && to->ino && !to->attr_known)

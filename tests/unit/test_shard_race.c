@@ -76,6 +76,27 @@ static void crossing(bool root_dies)
 	end(0);
 }
 
+/* A file is moved once, though the second finds it already under the new name. */
+Test(shard_race, the_same_rename_twice)
+{
+	static const unsigned flags[] = {0, RENAME_NOREPLACE};
+
+	SEEDS(200)
+	{
+		begin(3);
+		mkdir_on("/p", 1);
+		mkdir_on("/q", 2);
+		cr_assert_eq(w_create(w, "/p/f", 0644, NULL), 0);
+		for (int i = 0; i < 2; i++)
+			wop_rename(&ops[i], w, "/p/f", "/q/f", flags[seed % 2]);
+		both();
+		both_wait();
+		cr_assert_eq(ops[0].status + ops[1].status, -ENOENT, "seed %u: %d %d", seed,
+			ops[0].status, ops[1].status);
+		end(0);
+	}
+}
+
 Test(shard_race, renames_crossing)
 {
 	SEEDS(60)
