@@ -35,6 +35,8 @@ struct once_entry {
 	uint32_t seq;
 	uint16_t slot;
 	uint16_t op;
+	uint16_t bucket;
+	uint32_t epoch; /* of the bucket: what came of it is known for this one only */
 	bool running; /* not answered yet */
 	bool done;    /* and well, with `reply` */
 	int status;
@@ -86,6 +88,14 @@ static bool once_only(const struct op_desc *op, const struct request *req)
 	       (op->remember || op->writes || req->op == OP_CLOSE);
 }
 
+/* Another primary may have carried it out again since, and remembered that in the bucket. */
+static bool epoch_is(const struct shard *s, const struct once_entry *e,
+	const struct request *req)
+{
+	return req->flags & HEAD_TO_SHARD ||
+	       (e->bucket == req->bucket && e->epoch == s->buckets[req->bucket].epoch);
+}
+
 bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
 	int *status_out)
 {
@@ -106,10 +116,12 @@ bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
 		return false;
 	}
 	if (found && req->seq == e->seq && e->op == req->op) {
-		*status_out = e->running ? -EREMCHG : e->status;
+		bool known = epoch_is(s, e, req);
+
+		*status_out = e->running ? -EREMCHG : known ? e->status : 0;
 		if (*status_out)
 			return false;
-		if (e->done) {
+		if (e->done && known) {
 			memcpy(req->reply, &e->reply, e->reply_size);
 			req->reply_size = e->reply_size;
 			reply_fit(req);
@@ -120,6 +132,8 @@ bool once_begin(struct shard *s, const struct op_desc *op, struct request *req,
 		.seq = req->seq,
 		.slot = req->slot,
 		.op = req->op,
+		.bucket = req->bucket,
+		.epoch = req->flags & HEAD_TO_SHARD ? 0 : s->buckets[req->bucket].epoch,
 		.running = true,
 		.used = ++s->once->count};
 	return true;

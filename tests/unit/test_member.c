@@ -460,3 +460,60 @@ Test(member, who_is_proposed_is_waited_for)
 	world_check(w, 0);
 	world_release(w);
 }
+
+/* Begin with the number of the request before, as a client does that got no answer. */
+static int open_again(ino_id *ino_out)
+{
+	struct attr attr;
+	uint32_t count = w->op_count;
+	uint64_t session = w->session;
+	int rc;
+
+	w->session = 4711;
+	w->op_count = 4711;
+	rc = w_open(w, "/d/f", O_CREAT | O_RDWR, 0644, &attr);
+	w->session = session;
+	w->op_count = count;
+	*ino_out = attr.ino;
+	return rc;
+}
+
+/* Node 2 gives up what it has, and gets it back. */
+static void away_and_back(void (*between)(void))
+{
+	node_state_set(2, MAP_NODE_DRAINING);
+	for (int i = 0; i < 60 && buckets_of(2); i++)
+		world_pass(w, 1000000);
+	cr_assert_eq(buckets_of(2), 0);
+	between();
+	node_state_set(2, MAP_NODE_IN);
+	for (int i = 0; i < 60 && !buckets_of(2); i++)
+		world_pass(w, 1000000);
+	cr_assert(world_heal(w, 60000000), "not healed");
+}
+
+static ino_id seen;
+
+static void open_elsewhere(void)
+{
+	cr_assert_eq(open_again(&seen), 0);
+}
+
+/* What a primary knows of a request is nothing when another carried it out since. */
+Test(member, answers_are_of_one_epoch)
+{
+	for (int dir = 0; dir < 8; dir++) {
+		ino_id old, last;
+
+		begin(4, 2, 70 + (uint64_t)dir);
+		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+		cr_assert_eq(w_create(w, "/d/f", 0644, &old), 0);
+		cr_assert_eq(open_again(&seen), 0);
+		cr_assert_eq(seen, old);
+		cr_assert_eq(w_rename(w, "/d/f", "/d/g", 0), 0);
+		away_and_back(open_elsewhere);
+		cr_assert_eq(open_again(&last), 0);
+		cr_assert_eq(last, seen);
+		world_release(w);
+	}
+}
