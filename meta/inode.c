@@ -362,6 +362,8 @@ int meta_getattr(struct meta *m, ino_id ino, struct attr *attr_out)
 		return rc;
 	if (in.flags & INODE_PURGING)
 		return -EINPROGRESS;
+	if (in.attr.nlink == 0 && !m->is_open(m->ctx, ino))
+		return -ESTALE; /* its chunks are going away */
 	inode_attr(&in, ino, attr_out);
 	return 0;
 }

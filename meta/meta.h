@@ -122,6 +122,7 @@ int meta_entry(struct meta *m, ino_id dir, const char *name, size_t name_size,
 
 /* --- inodes ------------------------------------------------------------------------- */
 
+/* -ESTALE: also of what has no name and is not open: its blocks may have gone already. */
 int meta_getattr(struct meta *m, ino_id ino, struct attr *attr_out);
 
 #define SET_MODE      0x001u
