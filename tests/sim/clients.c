@@ -539,7 +539,8 @@ static void client_ended(struct client *c)
 	op->twice = op->kind == DO_WRITE && c->o.tries > 1;
 	if (op->status == 0)
 		result_take(c);
-	if (outcome_unknown(op->status))
+	if (outcome_unknown(op->status) ||
+		(op->status == -ENOSPC && (op->kind == DO_WRITE || op->kind == DO_APPEND)))
 		sim.report.unknown++;
 	else
 		op->end = sim.event;

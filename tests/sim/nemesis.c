@@ -35,6 +35,7 @@ const char *const fault_names[FAULT_COUNT] = {
 	[FAULT_NODE_ADD] = "node-added",
 	[FAULT_EVICT] = "evict",
 	[FAULT_CLOCK] = "skewed-clock",
+	[FAULT_FULL] = "full-device",
 };
 
 #define N (&sim.nemesis)
@@ -380,6 +381,7 @@ static bool act(enum fault fault)
 	case FAULT_NODE_ADD: return sim_chance(30) && node_add();
 	case FAULT_EVICT: return evict();
 	case FAULT_CLOCK:
+	case FAULT_FULL:
 	case FAULT_COUNT: break;
 	}
 	return false;

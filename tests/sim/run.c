@@ -176,6 +176,7 @@ static void turn(bool more)
 	map_trace();
 	nemesis_turn();
 	clients_turn(more);
+	filler_turn(more);
 }
 
 /* --- the parts of a seed --- */
@@ -211,6 +212,7 @@ static void mix_choose(void)
 	sim.do_kind[DO_CREATE] = sim.do_kind[DO_LOOKUP] = true;
 	sim.big = sim_chance(50);
 	sim.links = sim.do_kind[DO_LINK] = sim_chance(30);
+	n->on[FAULT_FULL] = sim_chance(8);
 	n->gap_us = 200000 + sim_below(2000000);
 	if (sim_chance(30))
 		sim.patience_us = 200000 + sim_below(2000000);
@@ -260,9 +262,10 @@ static void heal(void)
 {
 	uint64_t until = world_now_us(&sim.w) + HEAL_US;
 
-	while (!world_healthy(&sim.w) || !nemesis_settled() || !clients_idle()) {
+	while (!world_healthy(&sim.w) || !nemesis_settled() || !clients_idle() ||
+		!filler_idle()) {
 		if (world_now_us(&sim.w) >= until) {
-			check(clients_idle(), "an operation does not end");
+			check(clients_idle() && filler_idle(), "an operation does not end");
 			check(false, "it does not heal");
 		}
 		turn(false);
@@ -299,7 +302,7 @@ void sim_run(uint64_t seed, bool loud)
 	opt.copies = sim_chance(65) ? 2 : 3;
 	opt.bucket_count = sim_chance(50) ? 8 : 2u << sim_below(2);
 	opt.device_known = true;
-	opt.disk_bytes = 48u << 20;
+	opt.disk_bytes = sim.nemesis.on[FAULT_FULL] ? 20u << 20 : 48u << 20;
 	opt.segment_bytes = 1u << 20;
 	duration_us = 4000000 + sim_below(16000000);
 	world_init(w, &opt);
@@ -316,6 +319,7 @@ void sim_run(uint64_t seed, bool loud)
 	clients_begin();
 	for (unsigned i = 0; i < DIRS; i++)
 		trace("tree   /%c = %" PRIx64, 'a' + i, sim.dirs[i]);
+	filler_begin();
 	nemesis_begin();
 	sim.until_us = world_now_us(w) + duration_us;
 	while (world_now_us(w) < sim.until_us)

@@ -3,6 +3,7 @@
  *
  *   run.c      a seed from beginning to end        nemesis.c  what goes wrong, and when
  *   clients.c  what clients do, and what they saw  main.c     seeds, processes, reports
+ *   filler.c   one more client, who fills devices
  *   names.c, cells.c, logs.c                       whether what they saw can be true
  *
  * Everything comes from the seed: the world (tests/lib/world.h) draws from its own
@@ -50,6 +51,7 @@ enum fault {
 	FAULT_NODE_ADD,
 	FAULT_EVICT,
 	FAULT_CLOCK,
+	FAULT_FULL,
 	FAULT_COUNT
 };
 extern const char *const fault_names[FAULT_COUNT];
@@ -185,6 +187,10 @@ void clients_begin(void);
 void clients_turn(bool more);
 bool clients_idle(void);
 void clients_end(void);
+/* Who fills the devices (filler.c), if this seed has that. */
+void filler_begin(void);
+void filler_turn(bool more);
+bool filler_idle(void);
 /* Read everything once more, when all is well. */
 void clients_last_look(void);
 void op_keep(const struct op *op);
