@@ -89,7 +89,6 @@ struct stream {
 	bool backup;  /* in the map: it counts for acknowledgements */
 	bool closed;  /* freed when nothing is in flight */
 	bool failed;  /* it cannot go on: evict, or begin again */
-	bool copy_next; /* the history has lost what it needs: begin again with a copy */
 	enum stream_stage stage;
 	uint32_t join_epoch; /* what JOIN said */
 	uint64_t join_lsn;

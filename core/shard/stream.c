@@ -104,14 +104,6 @@ static void parcel_refused(struct stream *st, const struct parcel *p, int status
 		stream_rejoin(st);
 }
 
-/* A record's blocks were overwritten since, and only a copy brings what came of it. */
-static void blocks_gone(struct stream *st)
-{
-	stream_back(st);
-	st->failed = true;
-	st->copy_next = true;
-}
-
 static void parcel_ended(struct parcel *p, int status)
 {
 	struct stream *st = p->st;
@@ -129,8 +121,6 @@ static void parcel_ended(struct parcel *p, int status)
 		status = status ? status : -ESTALE; /* of before the last JOIN */
 	else if (status == 0)
 		parcel_acked(st, p);
-	else if (p->error && p->sh)
-		blocks_gone(st);
 	else
 		parcel_refused(st, p, status);
 	parcel_free(p);
@@ -350,7 +340,6 @@ void stream_copy(struct stream *st)
 	st->copied_bytes = 0;
 	st->copy->end = false;
 	st->stage = STREAM_COPYING;
-	st->copy_next = false;
 	st->wiping = true;
 	st->unit_out = false;
 	st->failed = false;
@@ -395,8 +384,7 @@ void stream_pump(struct stream *st)
 
 bool stream_resume(struct stream *st, uint64_t lsn)
 {
-	if (lsn > st->s->lsn[st->bucket] || st->copy_next ||
-		!history_reaches(st->s, st->bucket, lsn))
+	if (lsn > st->s->lsn[st->bucket] || !history_reaches(st->s, st->bucket, lsn))
 		return false;
 	st->stage = STREAM_LIVE;
 	st->acked = lsn;
