@@ -357,6 +357,18 @@ out:
 		message_free(m);
 }
 
+/* --- calls by themselves ------------------------------------------------------------- */
+
+void rpc_call_forget(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size)
+{
+	(void)status;
+	(void)reply;
+	(void)reply_size;
+	(void)reply_data_size;
+	mem_free(call);
+}
+
 /* --- life and loop ------------------------------------------------------------------ */
 
 static void lists_init(struct rpc *rpc)

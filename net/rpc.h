@@ -77,6 +77,10 @@ struct rpc_call {
 	void *priv;
 };
 
+/* A done() for who waits for nothing: frees the call, which is of mem_alloc. */
+void rpc_call_forget(struct rpc_call *call, int status, const void *reply,
+	uint32_t reply_size, uint32_t reply_data_size);
+
 struct rpc_options {
 	struct env *env;
 	const char *provider; /* "net", "tcp;ofi_rxm" */

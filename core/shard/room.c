@@ -15,16 +15,6 @@
 
 static const struct cred root_cred;
 
-static void asked(struct rpc_call *call, int status, const void *reply,
-	uint32_t reply_size, uint32_t reply_data_size)
-{
-	(void)status;
-	(void)reply;
-	(void)reply_size;
-	(void)reply_data_size;
-	mem_free(call);
-}
-
 static void ask(struct shard *s, uint32_t shard)
 {
 	uint64_t now = env_now_us(s->env);
@@ -43,7 +33,7 @@ static void ask(struct shard *s, uint32_t shard)
 		.timeout_ms = ASK_TIMEOUT_MS,
 		.cred = &root_cred,
 		.body = "",
-		.done = asked,
+		.done = rpc_call_forget,
 	};
 	s->send(s->ctx, call);
 }

@@ -108,16 +108,6 @@ void txn_send(struct txn *t, uint32_t i, uint16_t op, uint16_t bucket, const voi
 
 /* --- the rename lock --- */
 
-static void ignore_done(struct rpc_call *call, int status, const void *reply,
-	uint32_t reply_size, uint32_t reply_data_size)
-{
-	(void)status;
-	(void)reply;
-	(void)reply_size;
-	(void)reply_data_size;
-	mem_free(call);
-}
-
 /* Best effort: the lock expires by itself. */
 static void rename_unlock(struct txn *t)
 {
@@ -137,7 +127,7 @@ static void rename_unlock(struct txn *t)
 		.cred = &root_cred,
 		.body = &body,
 		.body_size = sizeof(body),
-		.done = ignore_done,
+		.done = rpc_call_forget,
 	};
 	t->s->send(t->s->ctx, call);
 }

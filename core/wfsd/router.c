@@ -122,16 +122,6 @@ void router_submit(void *ctx, struct request *req)
 		forward(r, req, target);
 }
 
-static void ended_told(struct rpc_call *call, int status, const void *reply,
-	uint32_t reply_size, uint32_t reply_data_size)
-{
-	(void)status;
-	(void)reply;
-	(void)reply_size;
-	(void)reply_data_size;
-	mem_free(call);
-}
-
 void router_session_ended(void *ctx, uint64_t session)
 {
 	static const struct cred nobody;
@@ -156,7 +146,7 @@ void router_session_ended(void *ctx, uint64_t session)
 			.timeout_ms = r->map->timeout_ms,
 			.cred = &nobody,
 			.body = "",
-			.done = ended_told,
+			.done = rpc_call_forget,
 		};
 		router_send(r, call);
 	}
