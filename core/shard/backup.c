@@ -156,37 +156,18 @@ static void take(struct exec *x, uint32_t record_epoch, uint64_t lsn)
 	early_rerun(s, bucket);
 }
 
-/* One part of it is done. */
-static void wiped(struct store_record *r, int status)
-{
-	struct exec *x = container_of(r, struct exec, record);
+/* --- emptying --- */
 
-	if (status) {
-		exec_finish_now(x, status);
-		return;
-	}
-	exec_wait(x, &x->s->room);
-	x->s->rerun_room = true;
-}
-
-static void wipe(struct exec *x, uint64_t lsn)
+int bucket_wipe(struct exec *x, uint16_t bucket, uint64_t lsn,
+	void (*part)(struct store_record *r, int status),
+	void (*last)(struct store_record *r, int status))
 {
-	const struct wire_replicate *wr = x->req->body;
 	struct shard *s = x->s;
-	uint16_t bucket = le16_get(wr->bucket);
 	bool more = false;
-	struct bucket_state *b = &s->buckets[bucket];
-	int rc;
+	int rc = exec_begin(x, bucket, 0, true);
 
-	/* Once a stream: what came since must not be lost to a message that came twice. */
-	if (!x->follows && b->wipe_stream == b->stream && !MUTATED(WIPE_TWICE)) {
-		exec_finish(x, -ESTALE);
-		return;
-	}
-	rc = exec_begin(x, bucket, 0, true);
 	if (rc == -EINPROGRESS)
-		return;
-	b->wipe_stream = b->stream;
+		return rc;
 	history_forget(s, bucket);
 	batch_reset(&s->batch);
 	if (rc == 0 && !MUTATED(SKIP_WIPE))
@@ -195,14 +176,42 @@ static void wipe(struct exec *x, uint64_t lsn)
 		x->follows = true;
 		x->record_epoch = 0;
 		x->record_lsn = lsn;
-		rc = exec_commit(x, more ? wiped : taken);
+		rc = exec_commit(x, more ? part : last);
 	}
-	if (rc < 0) {
-		exec_finish(x, rc);
+	return rc == 0 && more ? 1 : rc;
+}
+
+static void wiped_part(struct store_record *r, int status)
+{
+	struct exec *x = container_of(r, struct exec, record);
+
+	if (status)
+		exec_finish_now(x, status);
+	else
+		exec_again(x);
+}
+
+static void wipe(struct exec *x, uint64_t lsn)
+{
+	const struct wire_replicate *wr = x->req->body;
+	struct shard *s = x->s;
+	uint16_t bucket = le16_get(wr->bucket);
+	struct bucket_state *b = &s->buckets[bucket];
+	int rc;
+
+	/* Once a stream: what came since must not be lost to a message that came twice. */
+	if (!x->follows && b->wipe_stream == b->stream && !MUTATED(WIPE_TWICE)) {
+		exec_finish(x, -ESTALE);
 		return;
 	}
-	if (!more) {
-		s->buckets[bucket].wiped = true;
+	rc = bucket_wipe(x, bucket, lsn, wiped_part, taken);
+	if (rc == -EINPROGRESS)
+		return;
+	b->wipe_stream = b->stream;
+	if (rc < 0) {
+		exec_finish(x, rc);
+	} else if (rc == 0) {
+		b->wiped = true;
 		early_rerun(s, bucket);
 	}
 }

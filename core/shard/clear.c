@@ -9,8 +9,8 @@
  * so later, its primary has sent a JOIN since, which changes the stream's number: then we
  * leave it alone.
  *
- * It is deleted as for a copy (backup.c): by records of epoch 0, which say that what is
- * here is not whole.
+ * It is deleted as for a copy (bucket_wipe): by records of epoch 0, which say that what
+ * is here is not whole.
  */
 #include "core/shard/member.h"
 
@@ -60,39 +60,21 @@ static void cleared_part(struct store_record *r, int status)
 {
 	struct exec *x = container_of(r, struct exec, record);
 
-	if (status) {
+	if (status)
 		clear_end(x, status);
-		return;
-	}
-	exec_wait(x, &x->s->room);
-	x->s->rerun_room = true;
+	else
+		exec_again(x);
 }
 
 static void clear_start(struct exec *x)
 {
 	struct shard *s = x->s;
 	uint16_t bucket = x->bucket;
-	bool more = false;
-	int rc;
+	int rc = -EREMCHG;
 
-	if (!clear_may(s, bucket, env_now_us(s->env))) {
-		clear_end(x, -EREMCHG);
-		return;
-	}
-	rc = exec_begin(x, bucket, 0, true);
-	if (rc == -EINPROGRESS)
-		return;
-	history_forget(s, bucket);
-	batch_reset(&s->batch);
-	if (rc == 0)
-		rc = meta_bucket_wipe(s->meta, &s->batch, bucket, &more);
-	if (rc == 0) {
-		x->follows = true;
-		x->record_epoch = 0;
-		x->record_lsn = s->lsn[bucket];
-		rc = exec_commit(x, more ? cleared_part : cleared_last);
-	}
-	if (rc < 0)
+	if (clear_may(s, bucket, env_now_us(s->env)))
+		rc = bucket_wipe(x, bucket, s->lsn[bucket], cleared_part, cleared_last);
+	if (rc < 0 && rc != -EINPROGRESS)
 		clear_end(x, rc);
 }
 

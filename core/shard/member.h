@@ -141,6 +141,14 @@ void join_start(struct exec *x);
 void replicate_start(struct exec *x);
 void early_rerun(struct shard *s, uint16_t bucket);
 void early_expire(struct shard *s, uint16_t bucket, uint64_t now);
+/*
+ * Delete what is here of the bucket, or as much of it as one record does, by a record
+ * (0, lsn). 0: last() is called when it is durable; 1: part(), and there is more; errors
+ * of exec_begin, exec_commit and the index.
+ */
+int bucket_wipe(struct exec *x, uint16_t bucket, uint64_t lsn,
+	void (*part)(struct store_record *r, int status),
+	void (*last)(struct store_record *r, int status));
 
 /* --- takeover.c --- */
 

@@ -193,6 +193,12 @@ void exec_park(struct exec *x)
 	exec_wait(x, &x->s->parked);
 }
 
+void exec_again(struct exec *x)
+{
+	exec_wait(x, &x->s->room);
+	x->s->rerun_room = true;
+}
+
 int exec_begin(struct exec *x, uint16_t bucket, uint32_t block_count, bool deletes)
 {
 	struct shard *s = x->s;

@@ -169,6 +169,8 @@ void exec_finish_now(struct exec *x, int status);
 /* Run again from exec_start when locks are released. */
 void exec_park(struct exec *x);
 void exec_wait(struct exec *x, struct list *queue);
+/* Run again from exec_start, in a moment: it goes on in another record. */
+void exec_again(struct exec *x);
 /* store_begin for block_count blocks: 0, or -EINPROGRESS when x now waits for room (it
  * will be started again), or errno. */
 int exec_begin(struct exec *x, uint16_t bucket, uint32_t block_count, bool deletes);
