@@ -79,19 +79,6 @@ static int ports_choose(const struct map *map, struct add *add)
 	return EXIT_OK;
 }
 
-static int devices_check(const struct ctl *ctl, const struct add *add)
-{
-	if (ctl->device_count && ctl->device_count != add->make.shards)
-		return ctl_usage("%u devices for %u shards: give --device once for each",
-			ctl->device_count, add->make.shards);
-	for (unsigned i = 0; i < ctl->device_count; i++)
-		if (ctl->devices[i][0] != '/' || access(ctl->devices[i], F_OK))
-			return ctl_usage("--device %s: give the absolute path of a block "
-					 "device or a preallocated file",
-				ctl->devices[i]);
-	return EXIT_OK;
-}
-
 static int add_plan(const struct ctl *ctl, const struct map *map, struct add *add)
 {
 	const char *memory = ctl->values[OPT_MEMORY];
@@ -119,7 +106,7 @@ static int add_plan(const struct ctl *ctl, const struct map *map, struct add *ad
 		return ctl_usage("--memory %s: give a size of at least 8M", memory);
 	rc = size_choose(ctl, map, &add->make.size_bytes);
 	if (rc == EXIT_OK)
-		rc = devices_check(ctl, add);
+		rc = devices_check(ctl, add->make.shards);
 	if (rc == EXIT_OK)
 		rc = place_read(ctl, &add->place);
 	add->make.place = &add->place;

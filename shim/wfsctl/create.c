@@ -276,17 +276,7 @@ static int plan_sizes(struct plan *plan)
 	if (memory && (!size_parse(memory, &plan->memory_bytes) ||
 			      plan->memory_bytes < ((uint64_t)8 << 20)))
 		return ctl_usage("--memory %s: give a size of at least 8M", memory);
-	if (ctl->device_count && ctl->device_count != plan->nodes * plan->shards_per_node)
-		return ctl_usage(
-			"%u devices for %llu shards: give --device once for each",
-			ctl->device_count,
-			(unsigned long long)(plan->nodes * plan->shards_per_node));
-	for (unsigned i = 0; i < ctl->device_count; i++)
-		if (ctl->devices[i][0] != '/' || access(ctl->devices[i], F_OK))
-			return ctl_usage("--device %s: give the absolute path of a block "
-					 "device or a preallocated file",
-				ctl->devices[i]);
-	return EXIT_OK;
+	return devices_check(ctl, plan->nodes * plan->shards_per_node);
 }
 
 /* That nothing is there yet, and that it will fit. */

@@ -20,6 +20,20 @@ struct making {
 	char text[64];
 };
 
+int devices_check(const struct ctl *ctl, uint64_t shards)
+{
+	if (ctl->device_count && ctl->device_count != shards)
+		return ctl_usage(
+			"%u devices for %llu shards: give --device once for each",
+			ctl->device_count, (unsigned long long)shards);
+	for (unsigned i = 0; i < ctl->device_count; i++)
+		if (ctl->devices[i][0] != '/' || access(ctl->devices[i], F_OK))
+			return ctl_usage("--device %s: give the absolute path of a block "
+					 "device or a preallocated file",
+				ctl->devices[i]);
+	return EXIT_OK;
+}
+
 const char *node_device(const struct node_make *make, unsigned shard)
 {
 	char name[32];

@@ -18,6 +18,8 @@ struct node_make {
 	const struct place_member *member; /* of etcd, that it runs; NULL: none */
 };
 
+/* --device, once for each shard or not at all. */
+int devices_check(const struct ctl *ctl, uint64_t shards);
 /* As node_path: valid for a few calls. */
 const char *node_device(const struct node_make *make, unsigned shard);
 int device_make(
