@@ -30,15 +30,12 @@ struct mend {
 	uint32_t block_count;
 	uint32_t tried; /* of the map's backups */
 	uint8_t *data;
-	bool gone; /* the shard is: nothing is left to do */
 };
 
 static void mend_end(struct mend *m)
 {
-	if (!m->gone) {
-		m->s->rerun_parked = true;
-		list_remove(&m->link);
-	}
+	m->s->rerun_parked = true;
+	list_remove(&m->link);
 	mem_free(m->data);
 	mem_free(m);
 }
@@ -137,10 +134,6 @@ static void mend_told(struct rpc_call *call, int status, const void *reply,
 
 	(void)reply;
 	(void)reply_size;
-	if (m->gone) {
-		mend_end(m);
-		return;
-	}
 	if (status == 0 && reply_data_size == m->block_count * WFS_BLOCK_SIZE &&
 		shard_owns(m->s, m->bucket)) {
 		mend_write(m);
