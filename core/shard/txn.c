@@ -7,9 +7,6 @@
  * the states. The participants' side is core/shard/intent.c.
  */
 #include "core/shard/txn.h"
-#include "core/shard/reply.h"
-
-#include "core/shard/member.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,7 +14,8 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/mutate.h"
-#include "meta/member.h"
+#include "core/shard/member.h"
+#include "core/shard/reply.h"
 
 #define RETRY_MIN_US       1000u
 #define RETRY_SPREAD_US    8000u
