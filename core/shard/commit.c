@@ -12,11 +12,6 @@
 
 #include "core/base/mutate.h"
 
-static bool leased(const struct shard *s)
-{
-	return env_now_us(s->env) < s->lease_until_us || MUTATED(SERVE_WITHOUT_LEASE);
-}
-
 /* From the moment that we say it has everything, whether the map says so yet or not. */
 static bool stream_counts(const struct stream *st)
 {
@@ -51,7 +46,7 @@ void commits_advance(struct shard *s)
 		if (!c->durable)
 			return;
 		list_remove(&c->link);
-		if (c->status == 0 && x->req && !leased(s))
+		if (c->status == 0 && x->req && !shard_leased(s))
 			c->status = -EREMCHG;
 		c->done(&x->record, c->status);
 	}

@@ -75,6 +75,13 @@ bool shard_owns(void *ctx, uint16_t bucket)
 	return bucket < s->map->bucket_count && s->buckets[bucket].role == ROLE_PRIMARY;
 }
 
+bool shard_leased(const struct shard *s)
+{
+	/* A clock is read for each request: not where there is nothing to run out. */
+	return s->lease_until_us == UINT64_MAX ||
+	       env_now_us(s->env) < s->lease_until_us || MUTATED(SERVE_WITHOUT_LEASE);
+}
+
 static bool shard_is_open(void *ctx, ino_id ino)
 {
 	const struct shard *s = ctx;
@@ -409,8 +416,7 @@ void shard_handle(struct shard *s, struct request *req)
 		return;
 	}
 	if (!(req->flags & HEAD_TO_SHARD) &&
-		(!shard_owns(s, req->bucket) || (env_now_us(s->env) >= s->lease_until_us &&
-						   !MUTATED(SERVE_WITHOUT_LEASE)))) {
+		(!shard_owns(s, req->bucket) || !shard_leased(s))) {
 		/* An older or newer map than ours, or our time is up. */
 		req->done(req, -EREMCHG);
 		return;
@@ -429,7 +435,7 @@ void shard_handle(struct shard *s, struct request *req)
 		req->done(req, -ENOMEM);
 		return;
 	}
-	if (!op->member && !op->whole_shard)
+	if (!s->alone && !op->member && !op->whole_shard)
 		s->served_us = env_now_us(s->env);
 	x->op = op;
 	exec_start(x);

@@ -98,7 +98,8 @@ struct shard {
 	bool alone;
 	struct bucket_state *buckets;
 	struct list commits;
-	uint64_t lease_until_us; /* buckets are served as primary before then only */
+	uint64_t lease_until_us; /* buckets are served as primary before then only;
+				    UINT64_MAX: without a lease */
 	uint32_t stream_number;  /* the last one */
 	uint64_t member_us;      /* when member_poll has work again */
 	uint64_t history_bytes;
@@ -154,6 +155,8 @@ struct shard {
 };
 
 bool shard_owns(void *ctx, uint16_t bucket);
+/* Our node's lease has not run out. */
+bool shard_leased(const struct shard *s);
 /* It is here with all records, as primary or backup. */
 bool bucket_whole(const struct shard *s, uint16_t bucket);
 void shard_call_init(struct shard *s, const struct cred *cred, struct meta_call *c);
