@@ -359,6 +359,25 @@ out:
 
 /* --- calls by themselves ------------------------------------------------------------- */
 
+struct request request_of_call(const struct rpc_call *call)
+{
+	return (struct request){
+		.op = call->op,
+		.bucket = call->bucket,
+		.flags = call->flags,
+		.slot = call->slot,
+		.seq = call->seq,
+		.session = call->session,
+		.cred = *call->cred,
+		.body = call->body,
+		.body_size = call->body_size,
+		.data = call->data,
+		.data_size = call->data_size,
+		.reply_data = call->reply_data,
+		.reply_data_max = call->reply_data_max,
+	};
+}
+
 void rpc_call_forget(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size)
 {

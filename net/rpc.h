@@ -81,6 +81,10 @@ struct rpc_call {
 void rpc_call_forget(struct rpc_call *call, int status, const void *reply,
 	uint32_t reply_size, uint32_t reply_data_size);
 
+/* What the call asks, for who serves it without a fabric. The memory is the call's still;
+ * deadline_us, reply and done are missing. */
+struct request request_of_call(const struct rpc_call *call);
+
 struct rpc_options {
 	struct env *env;
 	const char *provider; /* "net", "tcp;ofi_rxm" */

@@ -31,25 +31,12 @@ int shard_delivery(struct env *env, struct rpc_call *call, struct request **req_
 	if (!d)
 		return -ENOMEM;
 	d->call = call;
-	d->req = (struct request){
-		.op = call->op,
-		.bucket = call->bucket,
-		.flags = call->flags,
-		.slot = call->slot,
-		.seq = call->seq,
-		.session = call->session,
-		.deadline_us = env_now_us(env) + (uint64_t)call->timeout_ms * 1000,
-		.cred = *call->cred,
-		.body = d->body,
-		.body_size = call->body_size,
-		.data = call->data,
-		.data_size = call->data_size,
-		.reply = d->reply,
-		.reply_data = call->reply_data,
-		.reply_data_max = call->reply_data_max,
-		.done = delivery_done,
-	};
+	d->req = request_of_call(call);
+	d->req.deadline_us = env_now_us(env) + (uint64_t)call->timeout_ms * 1000;
 	memcpy(d->body, call->body, call->body_size);
+	d->req.body = d->body;
+	d->req.reply = d->reply;
+	d->req.done = delivery_done;
 	list_init(&d->req.link);
 	*req_out = &d->req;
 	return 0;

@@ -155,24 +155,13 @@ static struct message *message_new(struct world *w, uint32_t from, uint32_t via,
 	}
 	if (call->reply_data_max)
 		m->reply_data = malloc(call->reply_data_max);
-	m->req = (struct request){
-		.op = call->op,
-		.bucket = call->bucket,
-		.flags = call->flags,
-		.slot = call->slot,
-		.seq = call->seq,
-		.session = call->session,
-		.deadline_us = m->timeout_us,
-		.cred = *call->cred,
-		.body = m->body,
-		.body_size = call->body_size,
-		.data = m->data,
-		.data_size = call->data_size,
-		.reply = m->reply,
-		.reply_data = m->reply_data,
-		.reply_data_max = call->reply_data_max,
-		.done = message_served,
-	};
+	m->req = request_of_call(call);
+	m->req.deadline_us = m->timeout_us;
+	m->req.body = m->body;
+	m->req.data = m->data;
+	m->req.reply = m->reply;
+	m->req.reply_data = m->reply_data;
+	m->req.done = message_served;
 	list_push_back(&w->messages, &m->link);
 	return m;
 }
