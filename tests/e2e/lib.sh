@@ -99,6 +99,11 @@ wait_until()
 		sleep 0.05
 	done
 }
+# damage ARG...: a Python program, which comes in, with what rocks.py has.
+damage()
+{
+	PYTHONPATH=$(dirname "$0") $E2E_PYTHON -B - "$@"
+}
 # A small tree with what trees have: holes, links, odd names, depth.
 tree_make()
 {

@@ -9,30 +9,15 @@ count=$(wfs stat -c %i /wfs/d/count)
 expect 0 ctl fsck --compare
 says "0 errors"
 ctl cluster stop >/dev/null
-$E2E_PYTHON - "$WFS_CLUSTER/node1/index0" "$count" <<-'END'
-	import ctypes, struct, sys
-	lib = ctypes.CDLL("librocksdb.so.7.8")
-	for f in ("rocksdb_options_create", "rocksdb_open", "rocksdb_writeoptions_create",
-	          "rocksdb_readoptions_create", "rocksdb_get"):
-	    getattr(lib, f).restype = ctypes.c_void_p
-	err = ctypes.c_char_p()
-	p = ctypes.c_void_p
-	db = lib.rocksdb_open(p(lib.rocksdb_options_create()), sys.argv[1].encode(),
-	                      ctypes.byref(err))
-	assert db, err.value
-	w, r = p(lib.rocksdb_writeoptions_create()), p(lib.rocksdb_readoptions_create())
-	ino = int(sys.argv[2])
-	k = struct.pack(">BHcQI", 1, ino >> 48, b"I", ino, 0xffffffff)
-	n = ctypes.c_size_t()
-	v = lib.rocksdb_get(p(db), r, k, ctypes.c_size_t(len(k)), ctypes.byref(n),
-	                    ctypes.byref(err))
-	assert v, k
-	v = bytearray(ctypes.string_at(v, n.value))
+damage "$WFS_CLUSTER/node1/index0" "$count" <<-'END'
+	import struct, sys
+	from rocks import Index, inode_key
+	index = Index(sys.argv[1])
+	count = inode_key(int(sys.argv[2]))
+	v = index.get(count)
 	struct.pack_into("<I", v, 8, 3)
-	lib.rocksdb_put(p(db), w, k, ctypes.c_size_t(16), bytes(v),
-	                ctypes.c_size_t(len(v)), ctypes.byref(err))
-	assert not err.value, err.value
-	lib.rocksdb_close(p(db))
+	index.put(count, v)
+	index.close()
 END
 ctl cluster start >/dev/null
 expect 0 ctl rebuild --wait --timeout 30
