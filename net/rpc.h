@@ -130,6 +130,7 @@ struct rpc_stats {
 	uint64_t calls;
 	uint64_t requests;
 	uint64_t bad_messages;    /* not ours, damaged, or lying: dropped */
+	uint64_t bad_data;        /* RMA that brought something else than was sent */
 	uint64_t unknown_senders; /* requests from shards we were not told of: dropped */
 	uint64_t late_replies;    /* to calls that had ended: dropped */
 	uint64_t overloads;       /* requests answered -EAGAIN */

@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/base/crc.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
 #include "net/rpc_impl.h"
 
@@ -147,6 +149,8 @@ static void request_build(
 	head.data_size = le32_put(user->data_size);
 	head.data_max = le32_put(user->reply_data_max);
 	head.sender = le32_put(rpc->opt.self);
+	if (user->data_size && !is_inline)
+		head.data_crc = le32_put(crc32c(user->data, user->data_size));
 	memcpy(m->bytes, &head, sizeof(head));
 	for (uint32_t i = 0; i < user->cred->group_count; i++) {
 		le32 group = le32_put(user->cred->groups[i]);
@@ -337,6 +341,12 @@ void client_reply(struct rpc *rpc, const struct wire_head *head, struct message 
 	if (!reply_fits(call, head, body)) {
 		rpc->stats.bad_messages++;
 		o = (struct outcome){.is_answered = true, .status = -EPROTO};
+	} else if (o.data_size && !(le16_get(head->flags) & HEAD_INLINE) &&
+		   crc32c(call->bulk->bytes, o.data_size) != le32_get(head->data_crc)) {
+		rpc->stats.bad_data++;
+		log_warn("data from another node is damaged shard=%u op=%s size=%u",
+			call->shard, wire_op_name(call->op), o.data_size);
+		o = (struct outcome){.is_answered = true, .status = -ECONNRESET};
 	} else if (le16_get(head->flags) & HEAD_INLINE) {
 		memcpy(call->user->reply_data, body + o.reply_size, o.data_size);
 	} else if (o.data_size) {

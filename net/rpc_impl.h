@@ -120,6 +120,7 @@ struct incoming {
 	uint64_t id;
 	uint64_t data_addr;
 	uint64_t data_key;
+	uint32_t data_crc;
 };
 
 struct rpc {

@@ -19,6 +19,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/base/crc.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
 #include "net/rpc_impl.h"
 
@@ -69,6 +71,7 @@ struct reply {
 	int status;
 	uint32_t body_size;
 	uint32_t data_size;
+	uint32_t data_crc;
 	uint64_t expires_us;
 };
 
@@ -87,6 +90,7 @@ static void reply_send(
 		.body_size = le32_put(r->body_size),
 		.data_size = le32_put(r->data_size),
 		.sender = le32_put(rpc->opt.self),
+		.data_crc = le32_put(r->data_crc),
 		.fill = le32_put(rpc->fill),
 	};
 
@@ -133,6 +137,8 @@ static void incoming_reply(struct incoming *in, int status)
 			r.flags = HEAD_INLINE;
 			memmove(tx->bytes + sizeof(struct wire_head) + r.body_size,
 				req->reply_data, r.data_size);
+		} else if (r.data_size) {
+			r.data_crc = crc32c(in->bulk->bytes, r.data_size);
 		}
 	}
 	in->tx = NULL;
@@ -252,6 +258,11 @@ static void rma_done(struct fabric_op *op, int status, size_t size_bytes)
 		incoming_reply(in, 0);
 	} else if (in->req.deadline_us <= rpc->now_us) {
 		incoming_reply(in, -ETIMEDOUT);
+	} else if (crc32c(in->bulk->bytes, in->req.data_size) != in->data_crc) {
+		rpc->stats.bad_data++;
+		log_warn("data from another node is damaged shard=%u op=%s size=%u",
+			in->peer->shard, wire_op_name(in->req.op), in->req.data_size);
+		incoming_reply(in, -ECONNRESET);
 	} else {
 		in->req.data = in->bulk->bytes;
 		incoming_handle(in);
@@ -375,6 +386,7 @@ bool server_request(struct rpc *rpc, const struct wire_head *head, struct messag
 	in->id = le64_get(head->request);
 	in->data_addr = le64_get(head->data_addr);
 	in->data_key = le64_get(head->data_key);
+	in->data_crc = le32_get(head->data_crc);
 	in->state = INCOMING_WAIT_BULK;
 	request_fill(in, head);
 	incoming_step(in);

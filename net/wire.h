@@ -24,7 +24,7 @@
 #include "core/base/types.h"
 
 #define WIRE_MAGIC       0x314d4657u /* "WFM1" */
-#define WIRE_VERSION     1
+#define WIRE_VERSION     2
 #define WIRE_INLINE_MAX  8192u   /* data that rides in the message */
 #define WIRE_BODY_MAX    9216u   /* a path, a symlink target and a fixed part */
 #define WIRE_MESSAGE_MAX 18432u
@@ -71,8 +71,10 @@ struct wire_head {
 	le32 sender;      /* shard number of whoever sends this: where the reply goes */
 	le32 fill;        /* replies: how full that shard is, a fraction of 2^32; 0: not told.
 			     Requests: 0 */
+	le32 data_crc; /* crc32c of data that goes by RMA: what arrives is compared; else 0 */
+	le32 reserved;
 };
-_Static_assert(sizeof(struct wire_head) == 112, "wire head");
+_Static_assert(sizeof(struct wire_head) == 120, "wire head");
 
 enum wire_op {
 	OP_PING = 1,

@@ -23,16 +23,23 @@ static bool head_sizes_ok(const struct wire_head *h, size_t size_bytes)
 		size_bytes;
 }
 
+static bool crc_ok(const struct wire_head *h)
+{
+	bool by_rma = le32_get(h->data_size) > 0 && !(le16_get(h->flags) & HEAD_INLINE);
+
+	return le32_get(h->reserved) == 0 && (by_rma || le32_get(h->data_crc) == 0);
+}
+
 static bool request_head_ok(const struct wire_head *h)
 {
 	return !(le16_get(h->flags) & ~(HEAD_INLINE | HEAD_TO_SHARD)) &&
-		le32_get(h->status) == 0 && le32_get(h->fill) == 0;
+		le32_get(h->status) == 0 && le32_get(h->fill) == 0 && crc_ok(h);
 }
 
 static bool reply_head_ok(const struct wire_head *h)
 {
 	if ((le16_get(h->flags) & ~HEAD_INLINE) || le16_get(h->group_count) ||
-		le32_get(h->data_max))
+		le32_get(h->data_max) || !crc_ok(h))
 		return false;
 	if (le32_get(h->status) == 0)
 		return true;

@@ -167,7 +167,7 @@ struct stream *stream_find(const struct bucket_state *b, uint32_t shard);
 
 /* --- handover.c --- */
 
-#define OPENS_SIZE_MAX (64u << 10) /* of struct wire_held, in one answer */
+#define OPENS_SIZE_MAX WIRE_INLINE_MAX /* of struct wire_held, in one answer */
 
 /* Before the bucket's epoch changes: we served it until now. */
 void opens_keep(struct shard *s, uint16_t bucket);

@@ -110,6 +110,36 @@ static void many_at_once(const char *provider)
 }
 BOTH(many_at_once)
 
+/* What the server fetches is what was sent, or the call fails and nothing is handled. */
+static void damaged_data_is_refused(const char *provider)
+{
+	struct side a;
+	struct side b;
+	struct side *sides[] = {&a, &b};
+	struct waiter w = {0};
+	struct wire_io io;
+	uint8_t *data = malloc(MIB);
+
+	side_open(&a, provider, 1);
+	side_open(&b, provider, 2);
+	introduce(&a, &b);
+	fill(data, MIB, 1);
+	set_io(&w, OP_WRITE, &io, 0, MIB);
+	w.call.data = data;
+	w.call.data_size = MIB;
+	b.hold = true;
+	call(&a, 2, &w, 20000);
+	data[MIB - 1] ^= 1; /* on its way */
+	cr_assert(wait_all(&w, 1, sides, 2, 20000));
+	cr_assert_eq(w.status, -ECONNRESET);
+	cr_assert_eq(b.held_count, 0);
+	cr_assert_eq(rpc_stats(b.rpc)->bad_data, 1);
+	rpc_free(a.rpc);
+	rpc_free(b.rpc);
+	free(data);
+}
+BOTH(damaged_data_is_refused)
+
 static void overload_is_refused(const char *provider)
 {
 	enum { COUNT = RPC_REQUESTS_MAX + 100 };

@@ -67,11 +67,11 @@ static int check(size_t size)
 Test(wire, golden_bytes)
 {
 	static const char golden[] =
-		"57464d3101011300010203040506070811110000000000000700000000000000"
+		"57464d3102011300010203040506070811110000000000000700000000000000"
 		"0300000005000000222200000000000009000000040002008813000000000000"
-		"e80300006400000020000000000000000010000010d4b67b0000000000000000"
-		"00000000000000000c000000000000001b0000001c0000002a00000000000000"
-		"000010000000000000100000000000000000000000000000";
+		"e8030000640000002000000000000000001000007c21df7d0000000000000000"
+		"00000000000000000c0000000000000000000000000000001b0000001c000000"
+		"2a00000000000000000010000000000000100000000000000000000000000000";
 	char hex[1024];
 	size_t size = read_request();
 
@@ -92,11 +92,12 @@ Test(wire, head_rules)
 	cr_assert_eq(check(sizeof(struct wire_head) - 1), -EPROTO);
 	cr_assert_eq(check(sizeof(message)), -EPROTO);
 	cr_assert_eq(WITH(magic, le32_put(1)), -EPROTO);
-	cr_assert_eq(WITH(version, 2), -EPROTONOSUPPORT);
+	cr_assert_eq(WITH(version, 1), -EPROTONOSUPPORT);
 	cr_assert_eq(WITH(kind, 3), -EPROTO);
 	cr_assert_eq(WITH(op, le16_put(0)), -EPROTO);
 	cr_assert_eq(WITH(op, le16_put(40)), -EPROTO);
 	cr_assert_eq(WITH(op, le16_put(OP_MAX)), -EPROTO);
+	cr_assert_eq(WITH(reserved, le32_put(1)), -EPROTO);
 	cr_assert_eq(WITH(flags, le16_put(4)), -EPROTO);
 	cr_assert_eq(WITH(flags, le16_put(HEAD_TO_SHARD)), 0);
 	cr_assert_eq(WITH(flags, le16_put(HEAD_INLINE)), -EPROTO);
