@@ -2,11 +2,12 @@
  * fsck: the command. It reads only.
  *
  * Programs may be at work meanwhile, and a scan is not one moment: what looks wrong is
- * looked at again, twice, a second later, and only what the last look shows is told.
- * A finding that comes and goes with the load is a change under way.
+ * looked at again, twice, a second later. What the last look shows is told; of errors only
+ * those that the look before showed too: others are changes under way.
  */
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shim/wfsctl/fsck.h"
@@ -111,10 +112,36 @@ static int compare(const struct ctl *ctl, struct local *local, struct image *im)
 	return rc;
 }
 
+/* Of the errors, those that the look before has not seen go. */
+static void errors_confirm(struct image *im, const struct image *before)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < im->findings.count; i++) {
+		struct finding *f = &im->findings.at[i];
+		bool seen = f->is_note;
+
+		for (size_t k = 0; !seen && k < before->findings.count; k++) {
+			const struct finding *b = &before->findings.at[k];
+
+			seen = !b->is_note && b->ino == f->ino &&
+			       strcmp(b->check, f->check) == 0;
+		}
+		if (seen) {
+			im->findings.at[kept++] = *f;
+			continue;
+		}
+		free(f->path);
+		free(f->text);
+		im->errors--;
+	}
+	im->findings.count = kept;
+}
+
 int cmd_fsck(struct ctl *ctl, int argc, char **argv)
 {
 	struct local local;
-	struct image im;
+	struct image im, before;
 	int rc = local_open(ctl, &local);
 
 	(void)argc;
@@ -123,9 +150,13 @@ int cmd_fsck(struct ctl *ctl, int argc, char **argv)
 		return EXIT_USAGE;
 	for (int i = 1;; i++) {
 		rc = look(ctl, &local, &im);
+		if (i > 1) {
+			errors_confirm(&im, &before);
+			image_release(&before);
+		}
 		if (rc != EXIT_OK || im.findings.count == 0 || i == LOOKS)
 			break;
-		image_release(&im);
+		before = im;
 		progress_show(ctl, "something does not fit: looking again", -1);
 		poll(NULL, 0, WAIT_MS);
 	}
