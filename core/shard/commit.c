@@ -24,8 +24,11 @@ static bool commit_held_everywhere(const struct shard *s, const struct commit *c
 
 	if (MUTATED(ACK_BEFORE_BACKUP))
 		return true;
-	if (c->lsn == 0 || (b->role != ROLE_PRIMARY && b->role != ROLE_LEAVING))
+	if (c->lsn == 0)
 		return true;
+	/* Deposed, just now: commits_fail is about to end it. */
+	if (b->role != ROLE_PRIMARY && b->role != ROLE_LEAVING)
+		return false;
 	for (uint32_t i = 0; i < b->stream_count; i++)
 		if (stream_counts(b->streams[i]) &&
 			(b->streams[i]->acked < c->lsn ||
