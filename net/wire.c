@@ -357,7 +357,7 @@ static bool path_tail_ok(
 	path_size = le16_get(p.path_size);
 	extra_size = le16_get(p.extra_size);
 	if (le64_get(p.start) == 0 || p.mode > WIRE_WALK_MODE_MAX ||
-		!is_zero(p.reserved, sizeof(p.reserved)))
+		p.want > WIRE_WANT_MAX || !is_zero(p.reserved, sizeof(p.reserved)))
 		return false;
 	if (tail == TAIL_TARGET)
 		extra_max = WFS_SYMLINK_MAX;

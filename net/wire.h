@@ -13,7 +13,8 @@
  * All integers little-endian, all reserved bytes zero. Version 1.
  *
  * In a shared-memory slot (shim/client/shm.h) the same head and body are used; there the
- * identity (uid, gid, groups, session) is ignored and filled in by wfsd.
+ * identity (uid, gid, groups, session) is ignored and filled in by wfsd, unless a program of
+ * root acts for another (HEAD_ACT_AS; the groups are in the slot).
  */
 #ifndef WFS_NET_WIRE_H
 #define WFS_NET_WIRE_H
@@ -34,11 +35,13 @@ enum wire_kind { WIRE_REQUEST = 1, WIRE_REPLY = 2 };
 
 #define HEAD_INLINE   0x01u /* data follows the body */
 #define HEAD_TO_SHARD 0x02u /* addressed to shard number `bucket`, not to a bucket */
+#define HEAD_ACT_AS   0x04u /* in a slot only: on behalf of uid, gid and groups */
 
 /* The numbers of enum walk_mode and enum walk_end (meta/meta.h). */
 enum wire_walk_mode { WIRE_FOLLOW, WIRE_NOFOLLOW, WIRE_PARENT };
 enum wire_walk_end { WIRE_DONE, WIRE_MOVED, WIRE_SYMLINK, WIRE_ABOVE };
 #define WIRE_WALK_MODE_MAX 2u    /* last of enum walk_mode (meta/meta.h) */
+#define WIRE_WANT_MAX      7u
 #define WIRE_WALK_END_MAX  3u    /* last of enum walk_end */
 #define WIRE_STATUS_MAX    4095u /* an errno */
 
@@ -173,7 +176,9 @@ struct wire_path {
 	le16 path_size;
 	le16 extra_size;
 	uint8_t mode; /* enum walk_mode; honoured by WALK, OPEN, SETATTR, xattrs */
-	uint8_t reserved[3];
+	uint8_t want; /* honoured by WALK, and OPEN with PATH: what must be permitted on the object
+			 (4 read, 2 write, 1 execute), else EACCES */
+	uint8_t reserved[2];
 };
 _Static_assert(sizeof(struct wire_path) == 16, "wire path");
 

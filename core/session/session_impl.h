@@ -67,6 +67,7 @@ struct take {
 	uint64_t again_us;
 	uint32_t slot;
 	struct wire_head head;
+	struct cred act_as; /* with HEAD_ACT_AS */
 	_Alignas(8) uint8_t body[WIRE_BODY_MAX];
 	_Alignas(8) uint8_t reply[WIRE_BODY_MAX];
 };

@@ -164,14 +164,19 @@ static const char *head_check(const struct session *s, const struct wire_head *h
 {
 	uint16_t op = le16_get(h->op), flags = le16_get(h->flags);
 	uint16_t target = le16_get(h->bucket);
+	bool act_as = flags & HEAD_ACT_AS;
 
 	if (le32_get(h->magic) != WIRE_MAGIC || h->version != WIRE_VERSION ||
 		h->kind != WIRE_REQUEST)
 		return "magic";
 	if (op == 0 || op >= OP_NODE_FIRST)
 		return "op";
-	if ((flags & ~HEAD_TO_SHARD) || le16_get(h->group_count))
+	if (flags & ~(HEAD_TO_SHARD | HEAD_ACT_AS))
 		return "flags";
+	if (act_as && s->identity.cred.uid != 0)
+		return "acts-for-another";
+	if (le16_get(h->group_count) > (act_as ? WFS_GROUPS_MAX : 0))
+		return "groups";
 	if (target >= (flags & HEAD_TO_SHARD ? s->server->map->shard_count :
 					       s->server->map->bucket_count))
 		return "bucket";
@@ -180,6 +185,21 @@ static const char *head_check(const struct session *s, const struct wire_head *h
 		le32_get(h->data_max) > WIRE_DATA_MAX)
 		return "size";
 	return NULL;
+}
+
+/* After head_check: whom the program acts for. */
+static void act_as_take(struct take *t, const struct shm_slot *slot)
+{
+	const struct wire_head *h = &t->head;
+	struct cred *as = &t->act_as;
+
+	*as = (struct cred){
+		.uid = le32_get(h->uid),
+		.gid = le32_get(h->gid),
+		.group_count = le16_get(h->group_count),
+	};
+	for (uint32_t i = 0; i < as->group_count; i++)
+		as->groups[i] = le32_get(slot->groups[i]);
 }
 
 static void request_fill(struct session *s, struct take *t)
@@ -194,13 +214,13 @@ static void request_fill(struct session *s, struct take *t)
 	*req = (struct request){
 		.op = le16_get(h->op),
 		.bucket = le16_get(h->bucket),
-		.flags = le16_get(h->flags),
+		.flags = le16_get(h->flags) & HEAD_TO_SHARD,
 		.slot = (uint16_t)t->slot,
 		.seq = le32_get(h->seq),
 		.map_epoch = map->epoch,
 		.session = s->id,
 		.deadline_us = env_now_us(s->server->env) + (uint64_t)timeout_ms * 1000,
-		.cred = s->identity.cred,
+		.cred = le16_get(h->flags) & HEAD_ACT_AS ? t->act_as : s->identity.cred,
 		.body = t->body,
 		.body_size = le32_get(h->body_size),
 		.data_size = le32_get(h->data_size),
@@ -240,6 +260,8 @@ static int slot_take(struct session *s, uint32_t index)
 		if (wire_body_check(le16_get(t->head.op), t->body,
 			    le32_get(t->head.body_size), false))
 			wrong = "body";
+		if (le16_get(t->head.flags) & HEAD_ACT_AS)
+			act_as_take(t, slot);
 	}
 	if (wrong) {
 		take_free(s->server, t);

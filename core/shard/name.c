@@ -189,6 +189,12 @@ static enum walk_mode wire_mode(const struct exec *x)
 	return (enum walk_mode)((const struct wire_path *)x->req->body)->mode;
 }
 
+/* What has to be permitted on the object. */
+static int wire_want(const struct exec *x)
+{
+	return ((const struct wire_path *)x->req->body)->want;
+}
+
 int op_ping(struct exec *x, struct meta_call *c)
 {
 	(void)x;
@@ -209,6 +215,9 @@ int op_walk(struct exec *x, struct meta_call *c)
 		return rc;
 	if (w.must_be_dir && wire_mode(x) != WALK_PARENT && !S_ISDIR(attr.mode))
 		return -ENOTDIR;
+	rc = perm_check(&attr, c->cred, wire_want(x));
+	if (rc < 0)
+		return rc;
 	path_reply(x, &attr, 0);
 	return 0;
 }
@@ -239,11 +248,12 @@ static int open_inode(struct exec *x, struct meta_call *c, ino_id ino, int flags
 		return -ENOTDIR;
 	if (S_ISLNK(attr.mode) && !(flags & O_PATH))
 		return -ELOOP;
-	if (!(flags & O_PATH)) {
+	if (flags & O_PATH)
+		rc = perm_check(&attr, c->cred, wire_want(x));
+	else
 		rc = meta_open(s->meta, c, ino, flags & O_ACCMODE, &attr);
-		if (rc < 0)
-			return rc;
-	}
+	if (rc < 0)
+		return rc;
 	if ((flags & O_TRUNC) && !(flags & O_PATH) && S_ISREG(attr.mode)) {
 		struct meta_set set = {.mask = SET_SIZE, .by_fd = true};
 

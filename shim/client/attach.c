@@ -277,6 +277,16 @@ void client_fail_fast(struct client *c)
 	atomic_store(&c->fail_fast, true);
 }
 
+void client_persist(struct client *c)
+{
+	atomic_store(&c->persists, true);
+}
+
+bool client_is_dead(const struct client *c)
+{
+	return atomic_load(&c->dead);
+}
+
 /* The end of the connection is all the goodbye there is. */
 void client_detach(struct client *c)
 {

@@ -69,8 +69,19 @@ void client_forget(struct client *c);
 void client_fds(const struct client *c, int *socket_out, int *event_out);
 /* Move those fds out of the program's way (dup to >= from). */
 int client_move_fds(struct client *c, int from);
+/* From now on: when wfsd has been gone for longer than a call may take, calls fail with
+ * -ENOTCONN, but the next one looks for it again; the session goes on. For daemons. */
+void client_persist(struct client *c);
+/* There is no hope: wfsd has refused us, or is another cluster's. */
+bool client_is_dead(const struct client *c);
 /* The program changed uid, gid or groups. */
 void client_cred_changed(struct client *c);
+/*
+ * From now on this thread's calls are done for somebody else, whoever the client is; NULL:
+ * for oneself. cred is borrowed until then. Only for programs of uid 0: from others wfsd
+ * takes no such call, and ends the session.
+ */
+void client_act_as(const struct cred *cred);
 
 ino_id client_root(const struct client *c);
 uint32_t client_shard_count(const struct client *c);
@@ -80,6 +91,8 @@ uint32_t client_bucket_count(const struct client *c);
 
 int client_stat(struct client *c, struct where *w, bool follow, struct client_attr *out);
 int client_getattr(struct client *c, ino_id ino, struct client_attr *out);
+/* want: R_OK | W_OK | X_OK, 0: that it exists. The owner decides. -EACCES. */
+int client_access(struct client *c, struct where *w, bool follow, int want);
 /* mask and fields as struct meta_set (SET_* in shim/client/client.h, same values). */
 struct client_set {
 	uint32_t mask;
@@ -101,9 +114,13 @@ struct client_set {
 #define CLIENT_SET_MTIME_NOW 0x080u
 int client_setattr(struct client *c, struct where *w, bool follow,
 	const struct client_set *set, struct client_attr *out);
-int client_mknod(struct client *c, struct where *w, uint32_t mode, uint64_t rdev);
-int client_mkdir(struct client *c, struct where *w, uint32_t mode);
-int client_symlink(struct client *c, const char *target, struct where *w);
+/* attr_out, of what was made, may be NULL. */
+int client_mknod(struct client *c, struct where *w, uint32_t mode, uint64_t rdev,
+	struct client_attr *attr_out);
+int client_mkdir(struct client *c, struct where *w, uint32_t mode,
+	struct client_attr *attr_out);
+int client_symlink(struct client *c, const char *target, struct where *w,
+	struct client_attr *attr_out);
 /* Bytes put into buffer, at most size; no NUL is added. */
 ssize_t client_readlink(struct client *c, struct where *w, char *buffer, size_t size);
 int client_unlink(struct client *c, struct where *w);
@@ -143,7 +160,9 @@ void client_file_copy(struct client_file *to, const struct client_file *from);
 /* The inode's owner said so. */
 void client_file_learn(struct client_file *f, uint32_t generation, uint64_t size_bytes);
 
-/* flags: as open(2); mode: umask applied. */
+/* The open(2) of execve: permission to execute is wanted, not to read. With O_RDONLY only. */
+#define CLIENT_OPEN_EXEC 0x20
+/* flags: as open(2), or CLIENT_OPEN_EXEC; mode: umask applied. */
 int client_open(struct client *c, struct where *w, int flags, uint32_t mode,
 	struct client_file *file_out, struct client_attr *attr_out);
 /* A file inherited from another process: count it as open in this session too. */

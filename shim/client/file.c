@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "shim/client/data.h"
 #include "shim/client/internal.h"
@@ -77,6 +78,7 @@ static int open_run(struct client *c, struct where *w, int flags, uint32_t mode,
 	struct path_call pc = {
 		.op = OP_OPEN,
 		.mode = nofollow ? WIRE_NOFOLLOW : WIRE_FOLLOW,
+		.want = flags & CLIENT_OPEN_EXEC ? X_OK : 0,
 		.fixed = &body.path,
 		.fixed_size = sizeof(body),
 	};
@@ -97,8 +99,10 @@ int client_open(struct client *c, struct where *w, int flags, uint32_t mode,
 	struct client_attr attr = {0};
 	int rc;
 
+	if (flags & CLIENT_OPEN_EXEC)
+		flags |= O_PATH;
 	if (flags & O_PATH)
-		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | CLIENT_OPEN_EXEC;
 	rc = open_run(c, w, flags, mode, &attr);
 	if (rc && attr.ino && !(flags & O_PATH)) {
 		/* It was opened all the same. */

@@ -54,6 +54,7 @@ struct client {
 	_Atomic bool dead;
 	bool may_spin;
 	_Atomic bool fail_fast;
+	_Atomic bool persists;
 	_Atomic uint64_t no_spin_until_ns;
 	/* Copies of the header's fields, which nobody can change any more. */
 	uint32_t shard_count;
@@ -194,6 +195,7 @@ int client_ask(struct client *c, uint16_t op, uint16_t bucket, const void *body,
 struct path_call {
 	uint16_t op;
 	uint8_t mode; /* enum wire_walk_mode */
+	uint8_t want; /* of struct wire_path */
 	struct wire_path *fixed; /* start of the op's fixed part */
 	uint32_t fixed_size;
 	const void *extra;

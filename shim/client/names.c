@@ -92,6 +92,20 @@ int client_getattr(struct client *c, ino_id ino, struct client_attr *out)
 	return client_stat(c, &w, false, out);
 }
 
+int client_access(struct client *c, struct where *w, bool follow, int want)
+{
+	struct wire_walk body = {0};
+	struct path_call pc = {
+		.op = OP_WALK,
+		.mode = follow ? WIRE_FOLLOW : WIRE_NOFOLLOW,
+		.want = (uint8_t)(want & (int)WIRE_WANT_MAX),
+		.fixed = &body.path,
+		.fixed_size = sizeof(body),
+	};
+
+	return path_run(c, w, &pc);
+}
+
 int client_setattr(struct client *c, struct where *w, bool follow,
 	const struct client_set *set, struct client_attr *out)
 {
@@ -127,7 +141,7 @@ int client_setattr(struct client *c, struct where *w, bool follow,
 }
 
 static int make_node(struct client *c, struct where *w, uint16_t op, uint32_t mode,
-	uint64_t rdev)
+	uint64_t rdev, struct client_attr *attr_out)
 {
 	struct wire_mknod body = {
 		.mode = le32_put(mode & 0177777u),
@@ -140,22 +154,28 @@ static int make_node(struct client *c, struct where *w, uint16_t op, uint32_t mo
 		.fixed_size = sizeof(body),
 	};
 
+	int rc;
+
 	if (last_of(w) == LAST_ROOT)
 		return -EEXIST;
-	return path_run(c, w, &pc);
+	rc = path_run(c, w, &pc);
+	return rc ? rc : attr_of(&pc, attr_out);
 }
 
-int client_mknod(struct client *c, struct where *w, uint32_t mode, uint64_t rdev)
+int client_mknod(struct client *c, struct where *w, uint32_t mode, uint64_t rdev,
+	struct client_attr *attr_out)
 {
-	return make_node(c, w, OP_MKNOD, mode, rdev);
+	return make_node(c, w, OP_MKNOD, mode, rdev, attr_out);
 }
 
-int client_mkdir(struct client *c, struct where *w, uint32_t mode)
+int client_mkdir(struct client *c, struct where *w, uint32_t mode,
+	struct client_attr *attr_out)
 {
-	return make_node(c, w, OP_MKDIR, (mode & 07777u) | S_IFDIR, 0);
+	return make_node(c, w, OP_MKDIR, (mode & 07777u) | S_IFDIR, 0, attr_out);
 }
 
-int client_symlink(struct client *c, const char *target, struct where *w)
+int client_symlink(struct client *c, const char *target, struct where *w,
+	struct client_attr *attr_out)
 {
 	struct wire_symlink body = {0};
 	struct path_call pc = {
@@ -166,6 +186,7 @@ int client_symlink(struct client *c, const char *target, struct where *w)
 		.extra = target,
 	};
 	size_t size = strnlen(target, WFS_SYMLINK_MAX + 1);
+	int rc;
 
 	if (size == 0)
 		return -ENOENT;
@@ -174,7 +195,8 @@ int client_symlink(struct client *c, const char *target, struct where *w)
 	if (last_of(w) == LAST_ROOT)
 		return -EEXIST;
 	pc.extra_size = (uint32_t)size;
-	return path_run(c, w, &pc);
+	rc = path_run(c, w, &pc);
+	return rc ? rc : attr_of(&pc, attr_out);
 }
 
 ssize_t client_readlink(struct client *c, struct where *w, char *buffer, size_t size)

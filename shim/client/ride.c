@@ -12,6 +12,8 @@
  *   attached --client_stands == 0--> lost --client_ride--> attached
  *                                      `-- timeout_ms, or refused for good --> dead
  *
+ * A client that persists stays lost instead, and every call that fails has tried once.
+ *
  * A call that was under way has the full time again after it.
  */
 #include <errno.h>
@@ -135,9 +137,10 @@ int client_ride(struct client *c)
 		if (rc >= 0)
 			return 0;
 		lost_ns = atomic_load(&c->lost_ns);
-		if (hopeless(rc) || (lost_ns && client_now_ns() - lost_ns >
-						       c->timeout_ms * 1000000ull))
+		if (hopeless(rc))
 			return ride_over(c);
+		if (lost_ns && client_now_ns() - lost_ns > c->timeout_ms * 1000000ull)
+			return atomic_load(&c->persists) ? -ENOTCONN : ride_over(c);
 		sys_futex_wait(&c->attachment, attachment, PAUSE_NS);
 	}
 }

@@ -20,6 +20,9 @@
  * two fds (memfd, eventfd), or an errno. The connection stays open: its end is the
  * session's end. Identity is the peer credentials of the socket; when the program has
  * changed its ids it increments cred_generation and wfsd reads them anew from the kernel.
+ * A program of uid 0 may act for others, as a mount does for all its users: a request with
+ * HEAD_ACT_AS is done in the name of head.uid, head.gid and the slot's groups. From anybody
+ * else such a request ends the session.
  *
  * Attach again: when the connection ends because wfsd died or was restarted, the program
  * connects to the same path, and its hello names the session it had and the `boot` of the
@@ -39,7 +42,7 @@
 #include "net/wire.h"
 
 #define SHM_MAGIC      0x31534657u /* "WFS1" */
-#define SHM_VERSION    3u
+#define SHM_VERSION    4u
 #define SHM_SLOT_COUNT 32u
 #define SHM_OWNERS_MAX 1024u
 
@@ -49,9 +52,11 @@ struct shm_slot {
 	_Atomic uint32_t state;
 	_Atomic uint32_t waiting; /* the program sleeps on state */
 	uint32_t reserved[14];
-	struct wire_head head;    /* group_count 0; data_addr, data_key unused */
+	struct wire_head head;    /* data_addr, data_key unused */
 	uint8_t body[WIRE_BODY_MAX];
-	uint8_t pad[12288 - 64 - sizeof(struct wire_head) - WIRE_BODY_MAX];
+	le32 groups[WFS_GROUPS_MAX]; /* head.group_count of them, with HEAD_ACT_AS */
+	uint8_t pad[12288 - 64 - sizeof(struct wire_head) - WIRE_BODY_MAX -
+		    4 * WFS_GROUPS_MAX];
 };
 _Static_assert(sizeof(struct shm_slot) == 12288, "three pages");
 

@@ -173,10 +173,25 @@ static int slot_try(struct client *c)
 	return SLOT_NONE;
 }
 
+/*
+ * A slot that was abandoned to a wfsd that is gone comes back with the next one. Who
+ * persists must not lose all of them that way: after the first time of waiting none is
+ * taken before wfsd is there.
+ */
+static int take_check(struct client *c)
+{
+	uint64_t lost_ns = atomic_load(&c->lost_ns);
+	int rc = client_check(c);
+
+	if (rc || !lost_ns || client_now_ns() - lost_ns <= c->timeout_ms * 1000000ull)
+		return rc;
+	return client_probe(c);
+}
+
 int slot_take(struct client *c, bool wait)
 {
 	uint64_t start_ns = 0;
-	int slot, rc = client_check(c);
+	int slot, rc = take_check(c);
 
 	if (rc)
 		return rc == -ENOTCONN && !wait ? SLOT_NONE : rc;
@@ -197,7 +212,7 @@ int slot_take(struct client *c, bool wait)
 		sys_futex_wait(&c->freed, freed,
 			atomic_load(&c->abandoned) ? STARVE_NS : POLL_NS);
 		atomic_fetch_sub(&c->starving, 1);
-		rc = client_check(c);
+		rc = take_check(c);
 		if (rc)
 			return rc;
 	}
@@ -231,6 +246,24 @@ static struct memory *slot_move(struct client *c, int slot, uint32_t data_size)
 	return to;
 }
 
+/* Within the shim this is memory that each thread has from its start. */
+static _Thread_local const struct cred *acting __attribute__((tls_model("initial-exec")));
+
+void client_act_as(const struct cred *cred)
+{
+	acting = cred;
+}
+
+static void slot_act_as(struct shm_slot *s, const struct cred *as)
+{
+	s->head.flags = le16_put(le16_get(s->head.flags) | HEAD_ACT_AS);
+	s->head.uid = le32_put(as->uid);
+	s->head.gid = le32_put(as->gid);
+	s->head.group_count = le16_put((uint16_t)as->group_count);
+	for (uint32_t i = 0; i < as->group_count; i++)
+		s->groups[i] = le32_put(as->groups[i]);
+}
+
 /* Whether for the first time or not. */
 static void slot_put(struct client *c, int slot, const struct call *call)
 {
@@ -255,6 +288,8 @@ static void slot_put(struct client *c, int slot, const struct call *call)
 		.data_size = le32_put(call->data_size),
 		.data_max = le32_put(call->data_max),
 	};
+	if (acting)
+		slot_act_as(s, acting);
 	memcpy(s->body, sc->body, call->body_size);
 	atomic_store_explicit(&s->waiting, 0, memory_order_relaxed);
 	atomic_store(&s->state, SLOT_SUBMITTED);

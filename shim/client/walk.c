@@ -110,6 +110,7 @@ static int step(struct path_walk *pw)
 	pc->fixed->path_size = le16_put((uint16_t)pw->path_size);
 	pc->fixed->extra_size = le16_put((uint16_t)pc->extra_size);
 	pc->fixed->mode = pc->mode;
+	pc->fixed->want = pc->want;
 	memcpy(body, pc->fixed, pc->fixed_size);
 	memcpy(body + pc->fixed_size, pw->path, pw->path_size);
 	if (pc->extra_size)

@@ -28,7 +28,7 @@ int wfs_mkdirat(int dirfd, const char *path, mode_t mode)
 	if (rc == PLACE_LOCAL)
 		return REAL(mkdirat)(dirfd, path, mode);
 	if (rc == PLACE_WFS) {
-		rc = client_mkdir(p.client, &p.where, mode & 01777 & ~fs_umask());
+		rc = client_mkdir(p.client, &p.where, mode & 01777 & ~fs_umask(), NULL);
 		if (place_left(&p, rc))
 			return REAL(mkdirat)(AT_FDCWD, p.outside, mode);
 	}
@@ -54,7 +54,7 @@ int wfs_mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
 	if (rc == PLACE_WFS) {
 		rc = S_ISDIR(mode) ? -EPERM
 				   : client_mknod(p.client, &p.where,
-					     mode & ~fs_umask(), dev);
+					     mode & ~fs_umask(), dev, NULL);
 		if (place_left(&p, rc))
 			return REAL(mknodat)(AT_FDCWD, p.outside, mode, dev);
 	}
@@ -250,7 +250,7 @@ int wfs_symlinkat(const char *target, int dirfd, const char *path)
 		else if (size > WFS_SYMLINK_MAX)
 			rc = -ENAMETOOLONG;
 		else
-			rc = client_symlink(p.client, target, &p.where);
+			rc = client_symlink(p.client, target, &p.where, NULL);
 		if (place_left(&p, rc))
 			return REAL(symlinkat)(target, AT_FDCWD, p.outside);
 	}

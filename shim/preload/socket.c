@@ -53,7 +53,8 @@ static int bind_place(int fd, struct place *p)
 	struct sockaddr_un local = {0};
 	int rc;
 
-	rc = client_mknod(p->client, &p->where, (S_IFSOCK | 0777) & ~fs_umask(), 0);
+	rc = client_mknod(p->client, &p->where, (S_IFSOCK | 0777) & ~fs_umask(), 0,
+		NULL);
 	if (rc)
 		return rc == -EEXIST ? -EADDRINUSE : rc;
 	rc = address_of(p, &local);

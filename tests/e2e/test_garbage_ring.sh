@@ -16,7 +16,7 @@ for seed in 1 2 3 4 5 6; do
 		    except OSError:
 		        continue
 		s.settimeout(2)
-		s.send(struct.pack("<II64sQQ", 0x31534657, 3, b"", 0, 0))
+		s.send(struct.pack("<II64sQQ", 0x31534657, 4, b"", 0, 0))
 		data, fds, _, _ = socket.recv_fds(s, 64, 4)
 		magic, error, size = struct.unpack_from("<IiQ", data)
 		assert error == 0 and len(fds) == 2, (error, fds)

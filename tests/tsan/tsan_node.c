@@ -132,10 +132,10 @@ static void program_run(void)
 	MUST(client_attach(map->nodes[0].socket, "", "/wfs", &client));
 	w.start = client_root(client);
 	strcpy(path, "shared");
-	MUST(client_mkdir(client, &w, 0755));
+	MUST(client_mkdir(client, &w, 0755, NULL));
 	for (long i = 0; i < THREADS; i++) {
 		snprintf(path, sizeof(path), "own%ld", i);
-		MUST(client_mkdir(client, &w, 0755));
+		MUST(client_mkdir(client, &w, 0755, NULL));
 	}
 	for (long i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, program_main, (void *)i);

@@ -121,7 +121,7 @@ Test(client, last_names)
 	cr_expect_eq(client_unlink(client, &root), -EISDIR);
 	cr_expect_eq(client_unlink(client, &dot), -EISDIR);
 	cr_expect_eq(client_unlink(client, &dotdot), -EISDIR);
-	cr_expect_eq(client_mkdir(client, &root, 0755), -EEXIST);
+	cr_expect_eq(client_mkdir(client, &root, 0755, NULL), -EEXIST);
 	cr_expect_eq(client_rename(client, &dot, &plain, 0), -EBUSY);
 	cr_expect_eq(client_rename(client, &plain, &dotdot, 0), -EBUSY);
 	cr_expect_eq(client_rename(client, &plain, &root, 0), -EBUSY);
@@ -129,9 +129,9 @@ Test(client, last_names)
 	cr_expect_eq(client_rename(client, &plain, &slash, 0), -ENOTDIR);
 	cr_expect_eq(client_rename(client, &plain, &plain, 0), 0);
 	cr_expect_eq(atomic_load(&server->last_op), (uint32_t)OP_RENAME);
-	cr_expect_eq(client_mkdir(client, &plain, 0755), 0);
+	cr_expect_eq(client_mkdir(client, &plain, 0755, NULL), 0);
 	cr_expect_str_eq(server->last_name, "name");
-	cr_expect_eq(client_symlink(client, "", &plain), -ENOENT);
+	cr_expect_eq(client_symlink(client, "", &plain, NULL), -ENOENT);
 	cr_expect_eq(client_link(client, &plain, false, &plain), 0);
 }
 

@@ -101,6 +101,56 @@ Test(hostile, identity)
 	cr_expect_eq(atomic_load(&server->last_uid), 65534);
 }
 
+static void *ping_as_another(void *arg)
+{
+	struct cred as = {.uid = 1001, .gid = 1002, .group_count = WFS_GROUPS_MAX};
+
+	for (uint32_t i = 0; i < WFS_GROUPS_MAX; i++)
+		as.groups[i] = 2000 + i;
+	client_act_as(&as);
+	*(int *)arg = ping(client, 0);
+	return NULL;
+}
+
+/* Root may act for others, each of its threads for somebody else. */
+Test(hostile, act_as)
+{
+	pthread_t thread;
+	int rc = -1;
+
+	if (getuid() != 0)
+		return;
+	pthread_create(&thread, NULL, ping_as_another, &rc);
+	pthread_join(thread, NULL);
+	cr_expect_eq(rc, 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 1001);
+	cr_expect_eq(atomic_load(&server->last_gid), 1002);
+	cr_expect_eq(atomic_load(&server->last_group), 2000 + WFS_GROUPS_MAX - 1);
+	cr_expect_eq(ping(client, 0), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 0);
+	cr_expect_eq(atomic_load(&server->last_gid), getgid());
+}
+
+static int act_as_root(void)
+{
+	struct cred root = {0};
+	int rc = attach_as_nobody();
+
+	client_fail_fast(client);
+	client_act_as(&root);
+	return rc ? rc : ping(client, 0) == -ENOTCONN ? 0 : 4;
+}
+
+/* Nobody else may, not even for himself. */
+Test(hostile, act_as_refused)
+{
+	if (getuid() != 0)
+		return;
+	cr_expect_eq(as_child(act_as_root), 0);
+	cr_expect_eq(atomic_load(&server->last_uid), 65534);
+	cr_expect(eventually(&server->sessions, 1));
+}
+
 /* --- hostile programs --------------------------------------------------------------- */
 
 struct hostile {
@@ -180,7 +230,7 @@ Test(hostile, heads)
 {
 	static const char *const what[] = {"magic", "version", "kind", "op 0", "node op",
 		"flags", "groups", "bucket", "shard", "body size", "data size", "data max",
-		"body", "submitted", "rubbish"};
+		"body", "submitted", "act-as groups", "rubbish"};
 	struct hostile h;
 
 	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
@@ -206,6 +256,10 @@ Test(hostile, heads)
 		case 11: head.data_max = le32_put(UINT32_MAX); break;
 		case 12: head.body_size = le32_put(1); break;
 		case 13: bits = 1ull << 40; break;
+		case 14:
+			head.flags = le16_put(HEAD_ACT_AS);
+			head.group_count = le16_put(WFS_GROUPS_MAX + 1);
+			break;
 		default: memset(&head, 0xa5, sizeof(head)); break;
 		}
 		h.slot[0].head = head;

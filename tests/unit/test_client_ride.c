@@ -269,6 +269,31 @@ Test(ride, patience_has_an_end)
 	gone_free();
 }
 
+/* A daemon's client: it fails in time, and is well again when wfsd is. */
+Test(ride, persistent)
+{
+	struct client_file open_file;
+	struct where w = {.start = client_root(client), .path = "file"};
+	uint64_t start;
+
+	client_persist(client);
+	cr_assert_eq(client_open(client, &w, O_RDONLY, 0, &open_file, NULL), 0);
+	server_go();
+	start = now_us();
+	cr_expect_eq(ping(client, 0), -ENOTCONN);
+	cr_expect_geq(now_us() - start, TIMEOUT_MS * 1000u);
+	start = now_us();
+	for (int i = 0; i < 3 * (int)SHM_SLOT_COUNT; i++)
+		cr_expect_eq(ping(client, 0), -ENOTCONN);
+	cr_expect_lt(now_us() - start, 1000000);
+	cr_expect(!client_is_dead(client));
+	server_come();
+	gone_free();
+	cr_expect_eq(ping(client, 0), 0);
+	cr_expect_eq(ping(client, 0), 0);
+	cr_expect(eventually(&server->reopens, 1));
+}
+
 /* --- many at once ------------------------------------------------------------------- */
 
 static _Atomic bool workers_stop;

@@ -68,6 +68,7 @@ struct server {
 	_Atomic bool holes;
 	_Atomic uint32_t last_uid;
 	_Atomic uint32_t last_gid;
+	_Atomic uint32_t last_group; /* of the supplementary ones; 0: there is none */
 	_Atomic uint32_t last_flags;
 	_Atomic uint32_t last_op;
 	char last_name[512];
@@ -387,6 +388,9 @@ static void server_submit(void *ctx, struct request *req)
 	atomic_fetch_add(&s->requests, 1);
 	atomic_store(&s->last_uid, req->cred.uid);
 	atomic_store(&s->last_gid, req->cred.gid);
+	atomic_store(&s->last_group, req->cred.group_count
+					     ? req->cred.groups[req->cred.group_count - 1]
+					     : 0);
 	atomic_store(&s->last_op, req->op);
 	if (req->op == OP_OPEN)
 		atomic_store(&s->last_flags,

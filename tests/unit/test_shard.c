@@ -340,6 +340,55 @@ Test(shard, rename_directory_far_from_the_root)
 	end();
 }
 
+/* access(2), and the open(2) of execve. */
+static int may(uint16_t op, const char *path, int want)
+{
+	static struct wop o;
+	struct wire_walk walk = {.path = {.want = (uint8_t)want}};
+	struct wire_open open = {
+		.path = {.want = (uint8_t)want}, .flags = le32_put(O_PATH)};
+
+	wop_init(&o, w, op, path);
+	if (op == OP_OPEN)
+		wop_fixed(&o, &open, sizeof(open));
+	else
+		wop_fixed(&o, &walk, sizeof(walk));
+	return wop_run(&o);
+}
+
+Test(shard, wanted_permissions)
+{
+	struct attr a;
+
+	OVER(n)
+	{
+		start(n);
+		cr_assert_eq(w_mkdir(w, "/d", 0755), 0);
+		cr_assert_eq(w_create(w, "/d/x", 0711, NULL), 0);
+		cr_assert_eq(w_create(w, "/d/r", 0604, NULL), 0);
+		cr_assert_eq(may(OP_WALK, "/d/x", R_OK | W_OK | X_OK), 0);
+		cr_assert_eq(may(OP_WALK, "/d/r", X_OK), -EACCES);
+		be(1000);
+		cr_assert_eq(may(OP_WALK, "/d", R_OK | X_OK), 0);
+		cr_assert_eq(may(OP_WALK, "/d", W_OK), -EACCES);
+		cr_assert_eq(may(OP_WALK, "/d/r", R_OK), 0);
+		cr_assert_eq(may(OP_WALK, "/d/r", R_OK | W_OK), -EACCES);
+		cr_assert_eq(may(OP_WALK, "/d/r", 0), 0);
+		cr_assert_eq(may(OP_WALK, "/d/none", 0), -ENOENT);
+		cr_assert_eq(w_open(w, "/d/x", O_RDONLY, 0, &a), -EACCES);
+		cr_assert_eq(may(OP_OPEN, "/d/x", X_OK), 0);
+		cr_assert_eq(may(OP_OPEN, "/d/r", X_OK), -EACCES);
+		be(0);
+		/* The one that was opened counts as open. */
+		cr_assert_eq(w_stat(w, "/d/x", &a), 0);
+		cr_assert_eq(w_unlink(w, "/d/x"), 0);
+		cr_assert_eq(w_fstat(w, a.ino, &a), 0);
+		cr_assert_eq(a.nlink, 0);
+		cr_assert_eq(w_close(w, a.ino), 0);
+		end();
+	}
+}
+
 Test(shard, permissions)
 {
 	OVER(n)

@@ -211,6 +211,11 @@ Test(wire, paths)
 		cr_assert_eq(wire_body_check(op, body, size, false), -EPROTO);
 		body[offsetof(struct wire_path, mode)] = 2;
 		cr_assert_eq(wire_body_check(op, body, size, false), 0);
+		body[offsetof(struct wire_path, want)] = WIRE_WANT_MAX;
+		cr_assert_eq(wire_body_check(op, body, size, false), 0);
+		body[offsetof(struct wire_path, want)] = WIRE_WANT_MAX + 1;
+		cr_assert_eq(wire_body_check(op, body, size, false), -EPROTO);
+		body[offsetof(struct wire_path, want)] = 0;
 		body[offsetof(struct wire_path, reserved)] = 1;
 		cr_assert_eq(wire_body_check(op, body, size, false), -EPROTO);
 		body[offsetof(struct wire_path, reserved)] = 0;
