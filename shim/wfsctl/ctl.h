@@ -121,6 +121,9 @@ int cmd_fs_list(struct ctl *ctl, int argc, char **argv);
 int cmd_fs_create(struct ctl *ctl, int argc, char **argv);
 int cmd_df(struct ctl *ctl, int argc, char **argv);
 int cmd_run(struct ctl *ctl, int argc, char **argv);
+int cmd_mount(struct ctl *ctl, int argc, char **argv);
+int cmd_umount(struct ctl *ctl, int argc, char **argv);
+int cmd_mounts(struct ctl *ctl, int argc, char **argv);
 int cmd_fsck(struct ctl *ctl, int argc, char **argv);
 
 #endif

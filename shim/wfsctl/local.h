@@ -52,6 +52,8 @@ void node_reload(const struct ctl *ctl, uint32_t id);
 int nodes_start(const struct ctl *ctl, const uint32_t *ids, unsigned count);
 int nodes_stop(const struct ctl *ctl, const uint32_t *ids, unsigned count, bool all);
 
+/* Of a log: the last line that says something. */
+void file_last_line(const char *path, char *out, size_t size);
 uint64_t now_ms(void);
 
 #endif

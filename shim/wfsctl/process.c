@@ -87,10 +87,9 @@ static int child_spawn(const struct ctl *ctl, uint32_t id, struct child *child)
 	return 0;
 }
 
-/* The last line of the log that says something. */
-static void log_tail(const struct ctl *ctl, uint32_t id, char *out, size_t size)
+void file_last_line(const char *path, char *out, size_t size)
 {
-	FILE *file = fopen(node_path(ctl, id, "wfsd.log"), "re");
+	FILE *file = fopen(path, "re");
 	char line[1024];
 
 	snprintf(out, size, "nothing in its log");
@@ -113,7 +112,7 @@ static int child_failed(const struct ctl *ctl, struct child *child, int status)
 	child->state = CHILD_FAILED;
 	close(child->out);
 	progress_end(ctl);
-	log_tail(ctl, child->id, line, sizeof(line));
+	file_last_line(node_path(ctl, child->id, "wfsd.log"), line, sizeof(line));
 	if (WIFSIGNALED(status))
 		ctl_fail("node %u died by signal %d: %s: see %s", child->id,
 			WTERMSIG(status), line, node_path(ctl, child->id, "wfsd.log"));
