@@ -131,14 +131,19 @@ static void inode_done(struct io *io, const struct wire_io_reply *reply, uint64_
 		io->extended = end;
 }
 
-/* The bytes of a piece that came; the rest of it is a hole, or past the end. */
+/* The bytes of a piece that came; the rest of it is a hole, or past the end: what the
+ * caller's buffer has there stays, as far as we know the end. */
 static void piece_take(struct io *io, const struct piece *p, uint32_t got)
 {
 	uint8_t *to = io->in + (p->offset - io->offset);
+	uint32_t length = p->length;
 
 	memcpy(to, slot_data(io->c, p->slot), got);
-	if (got < p->length)
-		memset(to + got, 0, p->length - got);
+	if (io->size_known && p->offset + length > io->file_size)
+		length = io->file_size > p->offset ? (uint32_t)(io->file_size - p->offset)
+						   : 0;
+	if (got < length)
+		memset(to + got, 0, length - got);
 }
 
 /* Wait for the oldest piece. */
@@ -159,13 +164,13 @@ static void piece_finish(struct io *io)
 			rc = -EPROTO;
 	}
 	if (!rc && io->error == 0) {
+		inode_done(io, &reply, p->offset + (io->is_write ? length : p->length));
 		if (!io->is_write) {
 			piece_take(io, p, length);
 			length = p->length;
 			if (le32_get(reply.flags) & WIRE_IO_HOLE)
 				io->hole = true;
 		}
-		inode_done(io, &reply, p->offset + length);
 		io->good_end = p->offset + length;
 		if (length < p->length)
 			rc = -ENOSPC;

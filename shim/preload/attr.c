@@ -60,8 +60,16 @@ int wfs_fchmodat(int dirfd, const char *path, mode_t mode, int flags)
 	struct place p;
 	int rc;
 
-	if ((flags & AT_SYMLINK_NOFOLLOW) && path_is_wfs(dirfd, path))
-		return (int)answer(-EOPNOTSUPP);
+	if (path_is_wfs(dirfd, path)) {
+		struct stat st;
+
+		if (flags & ~AT_SYMLINK_NOFOLLOW)
+			return (int)answer(-EINVAL);
+		if (flags && wfs_fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW))
+			return -1;
+		if (flags && S_ISLNK(st.st_mode))
+			return (int)answer(-EOPNOTSUPP);
+	}
 	rc = set_path(&dirfd, &path, flags, &p, &set);
 	if (rc == PLACE_LOCAL)
 		return REAL(fchmodat)(dirfd, path, mode, flags);
@@ -106,8 +114,11 @@ int wfs_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
 {
 	struct client_set set = owner_set(uid, gid);
 	struct place p;
-	int rc = set_path(&dirfd, &path, flags, &p, &set);
+	int rc;
 
+	if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) && path_is_wfs(dirfd, path))
+		return (int)answer(-EINVAL);
+	rc = set_path(&dirfd, &path, flags, &p, &set);
 	return rc == PLACE_LOCAL ? REAL(fchownat)(dirfd, path, uid, gid, flags) : done(rc);
 }
 EXPORT(fchownat, wfs_fchownat);
@@ -185,7 +196,8 @@ int wfs_utimensat(int dirfd, const char *path, const struct timespec times[2], i
 		return wfs_futimens(dirfd, times);
 	if (!path_is_wfs(dirfd, path))
 		return REAL(utimensat)(dirfd, path, times, flags);
-	rc = times_set(times, &set);
+	rc = flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) ? -EINVAL
+							    : times_set(times, &set);
 	if (!rc)
 		rc = set_path(&dirfd, &path, flags, &p, &set);
 	return rc == PLACE_LOCAL ? REAL(utimensat)(dirfd, path, times, flags) : done(rc);
@@ -205,7 +217,7 @@ static const struct timespec *times_of(const struct timeval tv[2], struct timesp
 	return ts;
 }
 
-static int WFS_USED wfs_utimes(const char *path, const struct timeval tv[2])
+int wfs_utimes(const char *path, const struct timeval tv[2])
 {
 	struct timespec ts[2];
 
@@ -237,7 +249,7 @@ static int WFS_USED wfs_futimesat(int dirfd, const char *path, const struct time
 }
 EXPORT(futimesat, wfs_futimesat);
 
-static int WFS_USED wfs_utime(const char *path, const struct utimbuf *times)
+int wfs_utime(const char *path, const struct utimbuf *times)
 {
 	struct timespec ts[2] = {{0}};
 
@@ -338,7 +350,7 @@ static bool xattr_fd(int fd, const struct xattr_call *x, ssize_t *rc)
 }
 
 #define XATTR_PATH_CALL(type, fn, follow_flags, params, call, args)                      \
-	static type WFS_USED wfs_##fn params                                             \
+	type wfs_##fn params                                                             \
 	{                                                                                \
 		struct xattr_call x = call;                                              \
 		struct place p;                                                          \
@@ -350,7 +362,7 @@ static bool xattr_fd(int fd, const struct xattr_call *x, ssize_t *rc)
 	}                                                                                \
 	EXPORT(fn, wfs_##fn)
 #define XATTR_FD_CALL(type, fn, params, call, args)                                      \
-	static type WFS_USED wfs_##fn params                                             \
+	type wfs_##fn params                                                             \
 	{                                                                                \
 		struct xattr_call x = call;                                              \
 		ssize_t rc;                                                              \

@@ -18,6 +18,9 @@
 #include "shim/preload/path.h"
 
 struct file;
+struct statfs;
+struct timeval;
+struct utimbuf;
 
 int wfs_openat_mode(int dirfd, const char *path, int flags, mode_t mode);
 int wfs_close(int fd);
@@ -32,6 +35,9 @@ ssize_t wfs_preadv2(int fd, const struct iovec *iov, int count, off_t offset, in
 ssize_t wfs_pwritev2(
 	int fd, const struct iovec *iov, int count, off_t offset, int flags);
 off_t wfs_lseek(int fd, off_t offset, int whence);
+/* How much of a write there RLIMIT_FSIZE lets through; or -EFBIG, after SIGXFSZ. */
+#define LIMIT_AT_END (-1)
+ssize_t limit_write(struct client *c, struct file *f, int64_t offset, size_t size);
 int wfs_ftruncate(int fd, off_t size);
 int wfs_truncate(const char *path, off_t size);
 int wfs_fsync(int fd);
@@ -84,6 +90,36 @@ int wfs_execveat(int dirfd, const char *path, char *const argv[], char *const en
 	int flags);
 int wfs_execve(const char *path, char *const argv[], char *const envp[]);
 
+int wfs_flock(int fd, int operation);
+int wfs_ioctl_long(int fd, unsigned long request, long arg);
+ssize_t wfs_splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t size,
+	unsigned flags);
+ssize_t wfs_tee(int in, int out, size_t size, unsigned flags);
+int wfs_posix_fadvise(int fd, off_t offset, off_t size, int advice);
+ssize_t wfs_readahead(int fd, off_t offset, size_t size);
+int wfs_sync_file_range(int fd, off_t offset, off_t size, unsigned flags);
+int wfs_syncfs(int fd);
+int wfs_statfs(const char *path, struct statfs *out);
+int wfs_fstatfs(int fd, struct statfs *out);
+int wfs_utimes(const char *path, const struct timeval tv[2]);
+int wfs_utime(const char *path, const struct utimbuf *times);
+
+ssize_t wfs_getxattr(const char *path, const char *name, void *value, size_t size);
+ssize_t wfs_lgetxattr(const char *path, const char *name, void *value, size_t size);
+ssize_t wfs_fgetxattr(int fd, const char *name, void *value, size_t size);
+int wfs_setxattr(const char *path, const char *name, const void *value, size_t size, int flags);
+int wfs_lsetxattr(
+	const char *path, const char *name, const void *value, size_t size, int flags);
+int wfs_fsetxattr(int fd, const char *name, const void *value, size_t size, int flags);
+ssize_t wfs_listxattr(const char *path, char *names, size_t size);
+ssize_t wfs_llistxattr(const char *path, char *names, size_t size);
+ssize_t wfs_flistxattr(int fd, char *names, size_t size);
+int wfs_removexattr(const char *path, const char *name);
+int wfs_lremovexattr(const char *path, const char *name);
+int wfs_fremovexattr(int fd, const char *name);
+
+int wfs_msync(void *addr, size_t size, int flags);
+void *wfs_mremap(void *old, size_t old_size, size_t size, int flags, ...);
 void *wfs_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset);
 int wfs_munmap(void *addr, size_t size);
 

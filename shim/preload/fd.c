@@ -17,11 +17,10 @@
 #include "shim/preload/real.h"
 
 enum { FD_UNKNOWN, FD_LOCAL, FD_RESERVED, FD_FIRST_FILE };
-#define FILE_CLOSING   0x80000000u
-#define POOL_SIZE      32
-#define PLACEHOLDER    "wfs"
-#define FLAGS_AT_OPEN                                                                    \
-	(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW)
+#define FILE_CLOSING  0x80000000u
+#define POOL_SIZE     32
+#define PLACEHOLDER   "wfs"
+#define FLAGS_AT_OPEN (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC)
 
 struct slot {
 	int fd;
@@ -442,8 +441,8 @@ int fd_install(struct file *f, bool cloexec)
 		(void)raw(SYS_fcntl, fd, F_SETFL, f->flags & (O_APPEND | O_NONBLOCK));
 	(void)fd_closing(fd);
 	table[fd] = (uint32_t)(f - files) + FD_FIRST_FILE;
-	if (fd < 3)
-		stdio_patch();
+	/* Streams of libc's own (dprintf, perror) do not ask us. */
+	stdio_patch();
 	return fd;
 }
 

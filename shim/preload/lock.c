@@ -126,7 +126,7 @@ int lock_fcntl(int fd, struct file *f, struct client *c, int command, void *arg)
 	return 0;
 }
 
-static int WFS_USED wfs_flock(int fd, int operation)
+int wfs_flock(int fd, int operation)
 {
 	struct file *f = fd_file(fd);
 	int local, rc = 0;

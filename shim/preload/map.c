@@ -205,7 +205,9 @@ static long map_file(struct client *c, struct file *f, void *addr, size_t size, 
 	int side = -1, rc;
 	long map;
 
-	if (!size || (offset & (off_t)(PAGE - 1)) || offset < 0)
+	if (!size || (offset & (off_t)(PAGE - 1)) || offset < 0 ||
+		(type != MAP_PRIVATE && type != MAP_SHARED &&
+			type != MAP_SHARED_VALIDATE))
 		return -EINVAL;
 	if (!S_ISREG(f->cf.mode))
 		return -ENODEV;
@@ -300,7 +302,7 @@ int wfs_munmap(void *addr, size_t size)
 }
 EXPORT(munmap, wfs_munmap);
 
-static int WFS_USED wfs_msync(void *addr, size_t size, int flags)
+int wfs_msync(void *addr, size_t size, int flags)
 {
 	uintptr_t from = (uintptr_t)addr, to = from + page_round(size);
 	int rc = 0;
@@ -321,7 +323,7 @@ static int WFS_USED wfs_msync(void *addr, size_t size, int flags)
 EXPORT(msync, wfs_msync);
 
 /* A shared writable mapping of WFS does not move or grow. */
-static void *WFS_USED wfs_mremap(void *old, size_t old_size, size_t size, int flags, ...)
+void *wfs_mremap(void *old, size_t old_size, size_t size, int flags, ...)
 {
 	uintptr_t at = (uintptr_t)old;
 	void *to = NULL;

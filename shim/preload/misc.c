@@ -114,6 +114,14 @@ EXPORT(fcntl, wfs_fcntl);
 EXPORT(fcntl64, wfs_fcntl);
 EXPORT(__fcntl, wfs_fcntl);
 
+static bool is_wfs(int fd)
+{
+	struct file *f = fd_file(fd);
+
+	fd_put(f);
+	return f != NULL;
+}
+
 /* FIONREAD and the fd flags are answered; no WFS file is a device. */
 static long file_ioctl(int fd, struct file *f, struct client *c, unsigned long request,
 	void *arg)
@@ -127,11 +135,14 @@ static long file_ioctl(int fd, struct file *f, struct client *c, unsigned long r
 	case FIONBIO:
 		return raw(SYS_ioctl, fd, request, arg);
 	case FIONREAD:
+		if (S_ISDIR(f->cf.mode))
+			return -ENOTTY;
 		rc = client_getattr(c, f->cf.ino, &attr);
 		if (!rc)
 			*(int *)arg = (int)((int64_t)attr.size_bytes - fd_position(fd));
 		return rc;
 	case 0x40049409: /* FICLONE */
+		return is_wfs((int)(intptr_t)arg) ? -EOPNOTSUPP : -EXDEV;
 	case 0x4020940d: /* FICLONERANGE */
 	case 0xc0189436: /* FIDEDUPERANGE */
 	case 0xc020660b: /* FS_IOC_FIEMAP */
@@ -141,35 +152,32 @@ static long file_ioctl(int fd, struct file *f, struct client *c, unsigned long r
 	}
 }
 
-static int WFS_USED wfs_ioctl(int fd, unsigned long request, ...)
+int wfs_ioctl_long(int fd, unsigned long request, long arg)
 {
 	struct file *f;
 	struct client *c;
-	va_list ap;
-	void *arg;
-	long rc;
+	long rc = fd_client(fd, &f, &c);
 
-	va_start(ap, request);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	rc = fd_client(fd, &f, &c);
 	if (rc)
 		return (int)answer(rc);
 	if (!f)
 		return REAL(ioctl)(fd, request, arg);
-	rc = file_ioctl(fd, f, c, request, arg);
+	rc = file_ioctl(fd, f, c, request, (void *)arg);
 	fd_put(f);
 	return (int)answer(fs_result(rc));
 }
-EXPORT(ioctl, wfs_ioctl);
 
-static bool is_wfs(int fd)
+static int WFS_USED wfs_ioctl(int fd, unsigned long request, ...)
 {
-	struct file *f = fd_file(fd);
+	va_list ap;
+	long arg;
 
-	fd_put(f);
-	return f != NULL;
+	va_start(ap, request);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	return wfs_ioctl_long(fd, request, arg);
 }
+EXPORT(ioctl, wfs_ioctl);
 
 static int WFS_USED wfs_isatty(int fd)
 {

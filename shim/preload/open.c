@@ -9,6 +9,7 @@
  */
 #include "shim/preload/calls.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,6 +48,15 @@ static int open_fifo(struct client *c, struct client_file *cf, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
+/* O_NOATIME is for the owner and root. */
+static bool may_hide_reading(struct client *c, const struct client_file *cf)
+{
+	uid_t uid = (uid_t)raw(SYS_geteuid);
+	struct client_attr attr;
+
+	return !uid || (!client_getattr(c, cf->ino, &attr) && attr.uid == uid);
+}
+
 /* fd or -errno. */
 static int open_place(struct place *p, int flags, mode_t mode)
 {
@@ -75,6 +85,10 @@ static int open_place(struct place *p, int flags, mode_t mode)
 		client_close(p->client, &cf);
 		return -ENXIO;
 	}
+	if ((flags & O_NOATIME) && !may_hide_reading(p->client, &cf)) {
+		client_close(p->client, &cf);
+		return -EPERM;
+	}
 	rc = file_new(&cf, (uint32_t)flags, attr.fsid, &f);
 	if (rc) {
 		client_close(p->client, &cf);
@@ -88,6 +102,7 @@ int wfs_openat_mode(int dirfd, const char *path, int flags, mode_t mode)
 	struct place p;
 	int rc, fd;
 
+	pthread_testcancel();
 	rc = place_find(dirfd, path, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0, &p);
 	if (rc < 0)
 		return (int)answer(rc);
@@ -102,7 +117,10 @@ int wfs_openat_mode(int dirfd, const char *path, int flags, mode_t mode)
 		fd = REAL(open)(path, flags, mode);
 	else
 		fd = REAL(openat)(dirfd, path, flags, mode);
-	if (fd >= 0)
+	/* Some process's descriptor may be one of ours. */
+	if (fd >= 0 && !strncmp(path, "/proc/", 6))
+		fd_unknown(fd);
+	else if (fd >= 0)
 		fd_local(fd);
 	return fd;
 }

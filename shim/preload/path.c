@@ -172,6 +172,21 @@ static int path_fd(const char *path, const char **rest_out)
 	return fd;
 }
 
+/* The rest of /proc/self/cwd/rest, or NULL. */
+static const char *path_below_cwd(const char *path)
+{
+	static const char prefix[] = "/proc/self/cwd";
+
+	if (strncmp(path, prefix, sizeof(prefix) - 1))
+		return NULL;
+	path += sizeof(prefix) - 1;
+	if (*path && *path != '/')
+		return NULL;
+	while (*path == '/')
+		path++;
+	return path;
+}
+
 /* 1: start and rest are set. 0: local. Negative: an error. */
 static int path_start(int dirfd, const char *path, int flags, ino_id *start_out,
 	const char **rest_out)
@@ -189,6 +204,12 @@ static int path_start(int dirfd, const char *path, int flags, ino_id *start_out,
 		}
 		if (path[1] != 'p' && path[1] != 'd')
 			return 0;
+		rest = path_below_cwd(path);
+		if (rest && (*rest || !(flags & AT_SYMLINK_NOFOLLOW)) &&
+			cwd_is_wfs(start_out)) {
+			*rest_out = rest;
+			return 1;
+		}
 		fd = path_fd(path, &rest);
 		if (fd < 0 || (!*rest && (flags & AT_SYMLINK_NOFOLLOW)))
 			return 0;

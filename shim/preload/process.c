@@ -190,15 +190,16 @@ static int exec_script(char *line, const char *path, char *const argv[], char **
 
 /* path: how a script's interpreter is to find it again. */
 static int exec_place(struct place *p, const char *path, char *const argv[], char **env,
-	unsigned depth)
+	int flags, unsigned depth)
 {
+	int follow = flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
 	char line[SCRIPT_LINE_MAX + 1];
 	struct client_file cf = {0};
 	struct client_attr attr = {0};
 	ssize_t got;
 	int fd, rc;
 
-	rc = client_open(p->client, &p->where, O_RDONLY, 0, &cf, &attr);
+	rc = client_open(p->client, &p->where, O_RDONLY | follow, 0, &cf, &attr);
 	if (rc)
 		return rc;
 	rc = client_getattr(p->client, cf.ino, &attr);
@@ -227,10 +228,53 @@ out:
 	return rc;
 }
 
-static int exec_path(int dirfd, const char *path, char *const argv[], char **env, int flags,
-	unsigned depth)
+/* How an interpreter finds a script that is executed by its descriptor, or relative to
+ * one: "/proc/self/fd/N", "/proc/self/fd/N/path". */
+static void script_by_fd(int fd, const char *path, char *out)
 {
-	char script[40];
+	char digits[12];
+	int count = 0;
+
+	out = stpcpy(out, "/proc/self/fd/");
+	for (; fd || !count; fd /= 10)
+		digits[count++] = (char)('0' + fd % 10);
+	while (count)
+		*out++ = digits[--count];
+	if (*path)
+		*out++ = '/';
+	(void)stpcpy(out, path);
+}
+
+/* What the kernel executes; but when it does not find a script's interpreter, that may be
+ * in WFS. */
+static int exec_local(int dirfd, const char *path, char *const argv[], char **env,
+	int flags, unsigned depth)
+{
+	char line[SCRIPT_LINE_MAX + 1];
+	long fd, got;
+	int rc;
+
+	if (dirfd == AT_FDCWD && !flags)
+		rc = REAL(execve)(path, argv, env) ? -errno : 0;
+	else
+		rc = REAL(execveat)(dirfd, path, argv, env, flags) ? -errno : 0;
+	if (rc != -ENOENT || !fs_on() || !*path)
+		return rc;
+	fd = raw(SYS_openat, dirfd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return rc;
+	got = raw(SYS_read, fd, line, SCRIPT_LINE_MAX);
+	(void)raw(SYS_close, fd);
+	if (got < 2 || line[0] != '#' || line[1] != '!')
+		return rc;
+	line[got] = 0;
+	return exec_script(line, path, argv, env, depth);
+}
+
+static int exec_path(int dirfd, const char *path, char *const argv[], char **env,
+	int flags, unsigned depth)
+{
+	char script[WFS_PATH_MAX + 40];
 	struct place p;
 	int rc = place_find(dirfd, path, flags, &p);
 
@@ -239,28 +283,17 @@ static int exec_path(int dirfd, const char *path, char *const argv[], char **env
 	if (rc == PLACE_WFS) {
 		const char *seen = path;
 
-		if (!*path && (flags & AT_EMPTY_PATH)) {
-			/* fexecve: the script is what the descriptor leads to. */
-			char digits[12];
-			int count = 0, value = dirfd;
-			char *end = stpcpy(script, "/proc/self/fd/");
-
-			for (; value || !count; value /= 10)
-				digits[count++] = (char)('0' + value % 10);
-			while (count)
-				*end++ = digits[--count];
-			*end = 0;
+		if (dirfd != AT_FDCWD && *path != '/') {
+			script_by_fd(dirfd, path, script);
 			seen = script;
 		}
-		rc = exec_place(&p, seen, argv, env, depth);
+		rc = exec_place(&p, seen, argv, env, flags, depth);
 		if (!place_left(&p, rc))
 			return (int)fs_result(rc);
 		path = p.outside;
 		dirfd = AT_FDCWD;
 	}
-	if (dirfd == AT_FDCWD && !flags)
-		return REAL(execve)(path, argv, env) ? -errno : 0;
-	return REAL(execveat)(dirfd, path, argv, env, flags) ? -errno : 0;
+	return exec_local(dirfd, path, argv, env, flags, depth);
 }
 
 int wfs_execveat(int dirfd, const char *path, char *const argv[], char *const envp[],

@@ -44,7 +44,7 @@
 	X(ftw) X(nftw) X(fts_open) X(fts_read) X(fts_children) X(fts_set) X(fts_close)         \
 	X(inotify_add_watch) X(name_to_handle_at) X(sendmsg) X(recvmsg) X(recvmmsg)            \
 	X(setuid) X(setgid) X(seteuid) X(setegid) X(setreuid) X(setregid) X(setresuid)         \
-	X(setresgid) X(setgroups) X(initgroups) X(_exit) X(chroot) X(bind) X(connect)      \
+	X(setresgid) X(setgroups) X(initgroups) X(_exit) X(chroot) X(bind) X(connect) X(sendto) \
 	X(aio_read) X(aio_write) X(aio_fsync) X(lio_listio) X(sync) X(_Fork) X(getdirentries)
 
 enum real_id {

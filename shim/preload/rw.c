@@ -5,10 +5,14 @@
  * guard, so that two threads do not interleave; between processes that share it the two
  * steps are not atomic. A directory's position is its cookie (dir.c).
  *
- * Several buffers (readv, writev) are one call to the client only where it matters: an
- * O_APPEND writev is gathered first, as it must be atomic between clients.
+ * All are cancellation points, before they begin.
+ *
+ * Several buffers (readv, writev) go through a copy and are one call to the client: when
+ * they append, which must be atomic between clients, and when they are small, as each
+ * call is a round trip.
  */
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -19,8 +23,10 @@
 #include "shim/preload/map.h"
 #include "shim/preload/real.h"
 
-#define IO_SIZE_MAX 0x7ffff000u /* as the kernel */
-#define GATHER_MAX  16384u      /* on the stack */
+#define IO_SIZE_MAX  0x7ffff000u /* as the kernel */
+#define GATHER_SMALL 16384u      /* on the stack */
+#define GATHER_MAX   (1 << 20)
+#define AT_END       (-1)
 
 enum io_kind { IO_READ, IO_WRITE };
 
@@ -37,6 +43,7 @@ static int io_begin(struct io *io, int fd, enum io_kind kind)
 	unsigned mode;
 	int rc;
 
+	pthread_testcancel();
 	rc = fd_client(fd, &io->file, &io->client);
 	if (rc || !io->file)
 		return rc;
@@ -60,8 +67,16 @@ static long io_end(struct io *io, long rc)
 	return answer(fs_result(rc));
 }
 
+/* As the descriptor's description says, which another process may have changed. */
+static bool io_appends(const struct io *io)
+{
+	return io->kind == IO_WRITE && (raw(SYS_fcntl, io->fd, F_GETFL) & O_APPEND);
+}
+
 static ssize_t io_at(struct io *io, void *data, size_t size, uint64_t offset)
 {
+	ssize_t done;
+
 	if (offset > INT64_MAX)
 		return -EINVAL;
 	if (!data && size)
@@ -70,6 +85,10 @@ static ssize_t io_at(struct io *io, void *data, size_t size, uint64_t offset)
 		size = IO_SIZE_MAX;
 	if (io->kind == IO_READ)
 		return client_read(io->client, &io->file->cf, data, size, offset);
+	done = limit_write(io->client, io->file, (int64_t)offset, size);
+	if (done < 0)
+		return done;
+	size = (size_t)done;
 	return client_write(io->client, &io->file->cf, data, size, offset);
 }
 
@@ -80,10 +99,12 @@ static ssize_t io_append(struct io *io, const void *data, size_t size)
 
 	if (!data && size)
 		return -EFAULT;
-	if (!size)
-		return 0;
-	done = client_append(io->client, &io->file->cf, data,
-		size > IO_SIZE_MAX ? IO_SIZE_MAX : size, &end);
+	if (size > IO_SIZE_MAX)
+		size = IO_SIZE_MAX;
+	done = limit_write(io->client, io->file, LIMIT_AT_END, size);
+	if (done <= 0)
+		return done;
+	done = client_append(io->client, &io->file->cf, data, (size_t)done, &end);
 	if (done > 0)
 		(void)fd_position_set(io->fd, end);
 	return done;
@@ -97,7 +118,7 @@ static ssize_t io_here(struct io *io, void *data, size_t size)
 	ssize_t done;
 
 	locked = guard_lock(&io->file->guard);
-	if (io->kind == IO_WRITE && (io->file->flags & O_APPEND)) {
+	if (io_appends(io)) {
 		done = io_append(io, data, size);
 	} else {
 		position = fd_position(io->fd);
@@ -155,7 +176,7 @@ static ssize_t io_pwrite(struct io *io, const void *data, size_t size, off_t off
 
 	if (offset < 0)
 		return -EINVAL;
-	if (!(io->file->flags & O_APPEND))
+	if (!io_appends(io))
 		return io_at(io, (void *)data, size, (uint64_t)offset);
 	locked = guard_lock(&io->file->guard);
 	position = fd_position(io->fd);
@@ -213,38 +234,53 @@ static ssize_t iov_total(const struct iovec *iov, int count)
 	return (ssize_t)total;
 }
 
-static ssize_t iov_gather_append(struct io *io, const struct iovec *iov, int count)
+static void iov_copy(
+	char *data, size_t size, const struct iovec *iov, int count, bool out)
 {
-	char small[GATHER_MAX] = {0};
+	for (int i = 0; i < count && size; i++) {
+		size_t n = iov[i].iov_len < size ? iov[i].iov_len : size;
+
+		memcpy(out ? data : iov[i].iov_base, out ? iov[i].iov_base : data, n);
+		data += n;
+		size -= n;
+	}
+}
+
+/* All buffers as one, through a copy; offset AT_END: appended. */
+static ssize_t iov_gather(
+	struct io *io, const struct iovec *iov, int count, size_t total, int64_t offset)
+{
+	char small[GATHER_SMALL];
 	char *data = small;
-	ssize_t total = iov_total(iov, count), done;
-	size_t at = 0;
+	ssize_t done;
 	long map = 0;
 
-	if (total < 0)
-		return total;
-	if ((size_t)total > sizeof(small)) {
+	if (total > sizeof(small)) {
 		map = raw(SYS_mmap, NULL, total, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map < 0 && map > -4096)
 			return map;
 		data = (char *)map;
 	}
-	for (int i = 0; i < count; i++) {
-		memcpy(data + at, iov[i].iov_base, iov[i].iov_len);
-		at += iov[i].iov_len;
-	}
-	done = io_append(io, data, at);
+	if (io->kind == IO_WRITE)
+		iov_copy(data, total, iov, count, true);
+	done = offset == AT_END ? io_append(io, data, total)
+				: io_at(io, data, total, (uint64_t)offset);
+	if (io->kind == IO_READ && done > 0)
+		iov_copy(data, (size_t)done, iov, count, false);
 	if (map)
 		(void)raw(SYS_munmap, map, total);
 	return done;
 }
 
-/* Buffer by buffer until one comes back short. */
+/* Several small ones as one; else buffer by buffer until one comes back short. */
 static ssize_t iov_run(struct io *io, const struct iovec *iov, int count, uint64_t offset)
 {
-	ssize_t done = 0;
+	ssize_t done = iov_total(iov, count);
 
+	if (done && done <= GATHER_MAX && count > 1)
+		return iov_gather(io, iov, count, (size_t)done, (int64_t)offset);
+	done = 0;
 	for (int i = 0; i < count; i++) {
 		ssize_t n;
 
@@ -261,7 +297,8 @@ static ssize_t iov_run(struct io *io, const struct iovec *iov, int count, uint64
 }
 
 /* offset -1: here, and the offset moves. */
-static ssize_t iov_io(struct io *io, const struct iovec *iov, int count, off_t offset)
+static ssize_t iov_io(
+	struct io *io, const struct iovec *iov, int count, off_t offset, bool at_end)
 {
 	ssize_t done = iov_total(iov, count);
 	int64_t position;
@@ -271,14 +308,15 @@ static ssize_t iov_io(struct io *io, const struct iovec *iov, int count, off_t o
 		return done;
 	if (offset < -1)
 		return -EINVAL;
-	if (offset >= 0 && !(io->kind == IO_WRITE && (io->file->flags & O_APPEND)))
+	at_end = at_end || io_appends(io);
+	if (offset >= 0 && !at_end)
 		return iov_run(io, iov, count, (uint64_t)offset);
 	locked = guard_lock(&io->file->guard);
 	position = fd_position(io->fd);
 	if (position < 0) {
 		done = position;
-	} else if (io->kind == IO_WRITE && (io->file->flags & O_APPEND)) {
-		done = iov_gather_append(io, iov, count);
+	} else if (at_end) {
+		done = iov_gather(io, iov, count, (size_t)done, AT_END);
 		if (offset >= 0)
 			(void)fd_position_set(io->fd, (uint64_t)position);
 	} else {
@@ -297,7 +335,7 @@ ssize_t wfs_readv(int fd, const struct iovec *iov, int count)
 
 	if (!rc)
 		return REAL(readv)(fd, iov, count);
-	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, -1));
+	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, -1, false));
 }
 EXPORT(readv, wfs_readv);
 
@@ -308,7 +346,7 @@ ssize_t wfs_writev(int fd, const struct iovec *iov, int count)
 
 	if (!rc)
 		return REAL(writev)(fd, iov, count);
-	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, -1));
+	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, -1, false));
 }
 EXPORT(writev, wfs_writev);
 
@@ -321,7 +359,7 @@ static ssize_t WFS_USED wfs_preadv(int fd, const struct iovec *iov, int count, o
 		return REAL(preadv)(fd, iov, count, offset);
 	if (rc > 0)
 		rc = offset < 0 ? (int)(fd_put(io.file), -EINVAL) : rc;
-	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset));
+	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset, false));
 }
 EXPORT(preadv, wfs_preadv);
 EXPORT(preadv64, wfs_preadv);
@@ -335,10 +373,14 @@ static ssize_t WFS_USED wfs_pwritev(int fd, const struct iovec *iov, int count, 
 		return REAL(pwritev)(fd, iov, count, offset);
 	if (rc > 0)
 		rc = offset < 0 ? (int)(fd_put(io.file), -EINVAL) : rc;
-	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset));
+	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset, false));
 }
 EXPORT(pwritev, wfs_pwritev);
 EXPORT(pwritev64, wfs_pwritev);
+
+/* Every write is on stable storage when it returns, so RWF_DSYNC and RWF_SYNC are met. */
+#define FLAGS_READ  RWF_HIPRI
+#define FLAGS_WRITE (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND)
 
 ssize_t wfs_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
@@ -347,7 +389,9 @@ ssize_t wfs_preadv2(int fd, const struct iovec *iov, int count, off_t offset, in
 
 	if (!rc)
 		return REAL(preadv2)(fd, iov, count, offset, flags);
-	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset));
+	if (rc > 0 && (flags & ~FLAGS_READ))
+		return io_end(&io, -EOPNOTSUPP);
+	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset, false));
 }
 EXPORT(preadv2, wfs_preadv2);
 EXPORT(preadv64v2, wfs_preadv2);
@@ -359,7 +403,10 @@ ssize_t wfs_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, i
 
 	if (!rc)
 		return REAL(pwritev2)(fd, iov, count, offset, flags);
-	return rc < 0 ? answer(rc) : io_end(&io, iov_io(&io, iov, count, offset));
+	if (rc > 0 && (flags & ~FLAGS_WRITE))
+		return io_end(&io, -EOPNOTSUPP);
+	return rc < 0 ? answer(rc)
+		      : io_end(&io, iov_io(&io, iov, count, offset, flags & RWF_APPEND));
 }
 EXPORT(pwritev2, wfs_pwritev2);
 EXPORT(pwritev64v2, wfs_pwritev2);

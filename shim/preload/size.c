@@ -4,8 +4,12 @@
  * Space is not reserved: fallocate extends or does nothing. Copies with a WFS side go
  * through a bounded buffer.
  */
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -23,6 +27,49 @@ static bool file_writable(const struct file *f)
 	return !(f->flags & O_PATH) && (f->flags & O_ACCMODE) != O_RDONLY;
 }
 
+/* --- RLIMIT_FSIZE ------------------------------------------------------------------- */
+
+static uint64_t limit_size(void)
+{
+	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+
+	(void)raw(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit);
+	return limit.rlim_cur;
+}
+
+static int limit_passed(void)
+{
+	(void)raw(SYS_tgkill, raw(SYS_getpid), raw(SYS_gettid), SIGXFSZ);
+	return -EFBIG;
+}
+
+ssize_t limit_write(struct client *c, struct file *f, int64_t offset, size_t size)
+{
+	uint64_t limit = limit_size(), start = (uint64_t)offset;
+	struct client_attr attr;
+
+	if (limit == RLIM_INFINITY || !size)
+		return (ssize_t)size;
+	if (offset == LIMIT_AT_END) {
+		int rc = client_getattr(c, f->cf.ino, &attr);
+
+		if (rc)
+			return rc;
+		start = attr.size_bytes;
+	}
+	if (start >= limit)
+		return limit_passed();
+	return (ssize_t)(size < limit - start ? size : limit - start);
+}
+
+/* Whether a file of this size may be made longer to that one. */
+static int limit_grow(uint64_t from, uint64_t to)
+{
+	return to > from && to > limit_size() ? limit_passed() : 0;
+}
+
+/* --- truncate, fallocate ------------------------------------------------------------ */
+
 static int file_set_size(struct client *c, struct file *f, off_t size)
 {
 	struct where self = {.start = f->cf.ino, .path = ""};
@@ -33,6 +80,13 @@ static int file_set_size(struct client *c, struct file *f, off_t size)
 
 	if (size < 0 || S_ISDIR(f->cf.mode) || !file_writable(f))
 		return f->flags & O_PATH ? -EBADF : -EINVAL;
+	if ((uint64_t)size > limit_size()) {
+		rc = client_getattr(c, f->cf.ino, &attr);
+		if (!rc)
+			rc = limit_grow(attr.size_bytes, (uint64_t)size);
+		if (rc)
+			return rc;
+	}
 	rc = client_setattr(c, &self, true, &set, &attr);
 	if (!rc)
 		client_file_learn(&f->cf, attr.generation, attr.size_bytes);
@@ -66,8 +120,14 @@ int wfs_truncate(const char *path, off_t size)
 	if (rc == PLACE_LOCAL)
 		return REAL(truncate)(path, size);
 	if (rc == PLACE_WFS) {
-		rc = size < 0 ? -EINVAL
-			      : client_setattr(p.client, &p.where, true, &set, &attr);
+		rc = size < 0 ? -EINVAL : 0;
+		if (!rc && (uint64_t)size > limit_size()) {
+			rc = client_stat(p.client, &p.where, true, &attr);
+			if (!rc)
+				rc = limit_grow(attr.size_bytes, (uint64_t)size);
+		}
+		if (!rc)
+			rc = client_setattr(p.client, &p.where, true, &set, &attr);
 		if (place_left(&p, rc))
 			return REAL(truncate)(p.outside, size);
 	}
@@ -105,6 +165,8 @@ int wfs_fallocate(int fd, int mode, off_t offset, off_t size)
 		return REAL(fallocate)(fd, mode, offset, size);
 	if (offset < 0 || size <= 0)
 		rc = -EINVAL;
+	else if (size > INT64_MAX - offset || offset + size > (off_t)WFS_FILE_SIZE_MAX)
+		rc = -EFBIG;
 	else
 		rc = file_allocate(c, f, mode, offset + size);
 	fd_put(f);
@@ -176,7 +238,7 @@ static void WFS_USED wfs_sync(void)
 }
 EXPORT(sync, wfs_sync);
 
-static int WFS_USED wfs_syncfs(int fd)
+int wfs_syncfs(int fd)
 {
 	struct file *f = fd_file(fd);
 
@@ -187,37 +249,48 @@ static int WFS_USED wfs_syncfs(int fd)
 }
 EXPORT(syncfs, wfs_syncfs);
 
-static int WFS_USED wfs_sync_file_range(int fd, off_t offset, off_t size, unsigned flags)
+#define SYNC_FLAGS                                                                       \
+	(SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
+
+int wfs_sync_file_range(int fd, off_t offset, off_t size, unsigned flags)
 {
 	struct file *f = fd_file(fd);
 
 	if (!f)
 		return REAL(sync_file_range)(fd, offset, size, flags);
 	fd_put(f);
+	if (offset < 0 || size < 0 || offset + size < offset || (flags & ~SYNC_FLAGS))
+		return (int)answer(-EINVAL);
 	return wfs_fsync(fd);
 }
 EXPORT(sync_file_range, wfs_sync_file_range);
 
-static int WFS_USED wfs_posix_fadvise(int fd, off_t offset, off_t size, int advice)
+int wfs_posix_fadvise(int fd, off_t offset, off_t size, int advice)
 {
 	struct file *f = fd_file(fd);
 
 	if (!f)
 		return REAL(posix_fadvise)(fd, offset, size, advice);
 	fd_put(f);
-	return 0;
+	if (f->flags & O_PATH)
+		return EBADF;
+	return size < 0 || advice < POSIX_FADV_NORMAL || advice > POSIX_FADV_NOREUSE
+		       ? EINVAL
+		       : 0;
 }
 EXPORT(posix_fadvise, wfs_posix_fadvise);
 EXPORT(posix_fadvise64, wfs_posix_fadvise);
 
-static ssize_t WFS_USED wfs_readahead(int fd, off_t offset, size_t size)
+ssize_t wfs_readahead(int fd, off_t offset, size_t size)
 {
 	struct file *f = fd_file(fd);
+	unsigned mode;
 
 	if (!f)
 		return REAL(readahead)(fd, offset, size);
+	mode = f->flags & (O_ACCMODE | O_PATH);
 	fd_put(f);
-	return 0;
+	return (int)answer(mode == O_RDONLY || mode == O_RDWR ? 0 : -EBADF);
 }
 EXPORT(readahead, wfs_readahead);
 
@@ -287,40 +360,136 @@ static ssize_t copy_through(int in, off_t *in_offset, int out, off_t *out_offset
 	return got < 0 || put < 0 ? -1 : 0;
 }
 
+/* What the kernel refuses whatever the bytes are; -EINVAL: O_APPEND. */
+static int copy_check(int in, int out)
+{
+	struct file *from = fd_file(in), *to = fd_file(out);
+	int rc = 0;
+
+	if ((from && ((from->flags & O_PATH) || (from->flags & O_ACCMODE) == O_WRONLY)) ||
+		(to && ((to->flags & O_PATH) || (to->flags & O_ACCMODE) == O_RDONLY)))
+		rc = -EBADF;
+	else if (to && (raw(SYS_fcntl, out, F_GETFL) & O_APPEND))
+		rc = -EINVAL;
+	fd_put(from);
+	fd_put(to);
+	return rc;
+}
+
+static mode_t type_of(int fd)
+{
+	struct stat st;
+
+	return wfs_fstat(fd, &st) ? 0 : st.st_mode & S_IFMT;
+}
+
+static bool same_file(int a, int b)
+{
+	struct file *f = fd_file(a), *g = fd_file(b);
+	bool same = f && g && f->cf.ino == g->cf.ino;
+
+	fd_put(f);
+	fd_put(g);
+	return same;
+}
+
+/* What of [*from, + size) is in the file; -EINVAL: the two ranges overlap. */
+static ssize_t copy_size(
+	int in, const off_t *in_offset, int out, const off_t *out_offset, size_t size)
+{
+	off_t from = in_offset ? *in_offset : wfs_lseek(in, 0, SEEK_CUR);
+	off_t to = out_offset ? *out_offset : wfs_lseek(out, 0, SEEK_CUR);
+	off_t apart = from < to ? to - from : from - to;
+	struct stat st;
+
+	if (from < 0 || to < 0)
+		return -EINVAL;
+	if (wfs_fstat(in, &st))
+		return -errno;
+	if (from >= st.st_size)
+		return 0;
+	if (size > (size_t)(st.st_size - from))
+		size = (size_t)(st.st_size - from);
+	if (size > SSIZE_MAX)
+		size = SSIZE_MAX;
+	return same_file(in, out) && (size_t)apart < size ? -EINVAL : (ssize_t)size;
+}
+
 ssize_t wfs_copy_file_range(int in, off_t *in_offset, int out, off_t *out_offset,
 	size_t size, unsigned flags)
 {
-	struct file *f;
+	mode_t from, to;
+	ssize_t rc;
 
 	if (!fd_is_wfs(in) && !fd_is_wfs(out))
 		return REAL(copy_file_range)(in, in_offset, out, out_offset, size, flags);
+	from = type_of(in);
+	to = type_of(out);
+	if (!from || !to)
+		return -1;
+	rc = copy_check(in, out);
 	if (flags)
-		return answer(-EINVAL);
-	f = fd_file(out);
-	if (f && (f->flags & O_APPEND)) {
-		fd_put(f);
-		return answer(-EBADF);
-	}
-	fd_put(f);
-	return copy_through(in, in_offset, out, out_offset, size);
+		rc = -EINVAL;
+	else if (from == S_IFDIR || to == S_IFDIR)
+		rc = -EISDIR;
+	else if (from != S_IFREG || to != S_IFREG)
+		rc = -EINVAL;
+	else if (rc == -EINVAL)
+		rc = -EBADF; /* O_APPEND */
+	else if (!rc)
+		rc = copy_size(in, in_offset, out, out_offset, size);
+	if (rc < 0)
+		return answer(rc);
+	return copy_through(in, in_offset, out, out_offset, (size_t)rc);
 }
 EXPORT(copy_file_range, wfs_copy_file_range);
 
 ssize_t wfs_sendfile(int out, int in, off_t *offset, size_t size)
 {
+	int rc;
+
 	if (!fd_is_wfs(in) && !fd_is_wfs(out))
 		return REAL(sendfile)(out, in, offset, size);
-	return copy_through(in, offset, out, NULL, size);
+	rc = copy_check(in, out);
+	return rc ? answer(rc) : copy_through(in, offset, out, NULL, size);
 }
 EXPORT(sendfile, wfs_sendfile);
 EXPORT(sendfile64, wfs_sendfile);
 
-/* One side of a splice is a pipe: one bufferful, so that it does not block half-way. */
-static ssize_t WFS_USED wfs_splice(int in, off_t *in_offset, int out, off_t *out_offset,
-	size_t size, unsigned flags)
+/* One side is a pipe: one bufferful, so that it does not block half-way. */
+ssize_t wfs_splice(
+	int in, off_t *in_offset, int out, off_t *out_offset, size_t size, unsigned flags)
 {
+	bool from_pipe, to_pipe;
+	int rc;
+
 	if (!fd_is_wfs(in) && !fd_is_wfs(out))
 		return REAL(splice)(in, in_offset, out, out_offset, size, flags);
+	rc = copy_check(in, out);
+	if (rc)
+		return answer(rc);
+	from_pipe = type_of(in) == S_IFIFO;
+	to_pipe = type_of(out) == S_IFIFO;
+	if (!from_pipe && !to_pipe)
+		return answer(-EINVAL);
+	if ((from_pipe && in_offset) || (to_pipe && out_offset))
+		return answer(-ESPIPE);
+	if (flags & SPLICE_F_NONBLOCK) {
+		struct pollfd ready = {
+			from_pipe ? in : out, from_pipe ? POLLIN : POLLOUT, 0};
+
+		if (raw(SYS_poll, &ready, 1, 0) == 0)
+			return answer(-EAGAIN);
+	}
 	return copy_through(in, in_offset, out, out_offset, size < 65536 ? size : 65536);
 }
 EXPORT(splice, wfs_splice);
+
+/* tee is between pipes, vmsplice to or from one. */
+ssize_t wfs_tee(int in, int out, size_t size, unsigned flags)
+{
+	if (fd_is_wfs(in) || fd_is_wfs(out))
+		return answer(-EINVAL);
+	return REAL(tee)(in, out, size, flags);
+}
+EXPORT(tee, wfs_tee);

@@ -101,3 +101,24 @@ static int WFS_USED wfs_connect(int fd, const struct sockaddr *address, socklen_
 	return REAL(connect)(fd, (struct sockaddr *)&local, sizeof(local));
 }
 EXPORT(connect, wfs_connect);
+
+static ssize_t WFS_USED wfs_sendto(int fd, const void *data, size_t size, int flags,
+	const struct sockaddr *address, socklen_t address_size)
+{
+	char text[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
+	const char *path = address_path(address, address_size, text);
+	struct sockaddr_un local = {0};
+	struct place p;
+	int rc;
+
+	if (!path)
+		return REAL(sendto)(fd, data, size, flags, address, address_size);
+	rc = place_find(AT_FDCWD, path, 0, &p);
+	if (rc == PLACE_WFS)
+		rc = address_of(&p, &local);
+	if (rc)
+		return answer(fs_result(rc));
+	return REAL(sendto)(
+		fd, data, size, flags, (struct sockaddr *)&local, sizeof(local));
+}
+EXPORT(sendto, wfs_sendto);

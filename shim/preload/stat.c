@@ -102,16 +102,20 @@ static int attr_find(int *dirfd, const char **path, int flags, struct place *p,
 	return rc ? (int)fs_result(rc) : PLACE_WFS;
 }
 
+#define STAT_FLAGS (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+
 int wfs_fstatat(int dirfd, const char *path, struct stat *st, int flags)
 {
 	struct client_attr attr;
 	struct place p;
 	int rc = attr_find(&dirfd, &path, flags, &p, &attr);
 
-	if (rc < 0)
-		return (int)answer(rc);
 	if (rc == PLACE_LOCAL)
 		return REAL(fstatat)(dirfd, path, st, flags);
+	if (flags & ~STAT_FLAGS)
+		rc = -EINVAL;
+	if (rc < 0)
+		return (int)answer(rc);
 	stat_fill(&attr, st);
 	return 0;
 }
@@ -193,10 +197,13 @@ int wfs_statx(int dirfd, const char *path, int flags, unsigned mask, struct stat
 	struct place p;
 	int rc = attr_find(&dirfd, &path, flags, &p, &attr);
 
-	if (rc < 0)
-		return (int)answer(rc);
 	if (rc == PLACE_LOCAL)
 		return REAL(statx)(dirfd, path, flags, mask, stx);
+	if ((flags & ~(STAT_FLAGS | AT_STATX_SYNC_TYPE)) || (mask & STATX__RESERVED) ||
+		(flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE)
+		rc = -EINVAL;
+	if (rc < 0)
+		return (int)answer(rc);
 	statx_fill(&attr, stx);
 	return 0;
 }
@@ -248,8 +255,10 @@ int wfs_faccessat(int dirfd, const char *path, int mode, int flags)
 		return REAL(access)(path, mode);
 	if (rc == PLACE_LOCAL)
 		return REAL(faccessat)(dirfd, path, mode, flags);
+	if ((mode & ~7) || (flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)))
+		rc = -EINVAL;
 	if (rc == PLACE_WFS)
-		rc = mode & ~7 ? -EINVAL : access_check(&attr, mode, flags & AT_EACCESS);
+		rc = access_check(&attr, mode, flags & AT_EACCESS);
 	return (int)answer(rc);
 }
 EXPORT(faccessat, wfs_faccessat);
@@ -329,7 +338,7 @@ static int statfs_fd(int fd, struct statfs *out)
 	return rc ? rc : PLACE_WFS;
 }
 
-static int WFS_USED wfs_statfs(const char *path, struct statfs *out)
+int wfs_statfs(const char *path, struct statfs *out)
 {
 	struct place p;
 	int rc = statfs_path(&path, &p, out);
@@ -342,7 +351,7 @@ EXPORT(statfs, wfs_statfs);
 EXPORT(statfs64, wfs_statfs);
 EXPORT(__statfs, wfs_statfs);
 
-static int WFS_USED wfs_fstatfs(int fd, struct statfs *out)
+int wfs_fstatfs(int fd, struct statfs *out)
 {
 	int rc = statfs_fd(fd, out);
 
@@ -404,20 +413,31 @@ static long pathconf_value(int name)
 		return 1;
 	case _PC_PIPE_BUF:
 	case _PC_REC_XFER_ALIGN:
-	case _PC_ALLOC_SIZE_MIN:
-		return 4096;
-	case _PC_REC_MIN_XFER_SIZE:
-		return STAT_BLKSIZE;
-	default:
-		return -1;
+	case _PC_ALLOC_SIZE_MIN: return 4096;
+	case _PC_REC_MIN_XFER_SIZE: return STAT_BLKSIZE;
+	case _PC_MAX_CANON:
+	case _PC_MAX_INPUT:
+	case _PC_VDISABLE:
+	case _PC_SYNC_IO:
+	case _PC_ASYNC_IO:
+	case _PC_PRIO_IO:
+	case _PC_SOCK_MAXBUF:
+	case _PC_REC_INCR_XFER_SIZE:
+	case _PC_REC_MAX_XFER_SIZE: return -1; /* no limit, or nothing to say */
+	default: return answer(-EINVAL);
 	}
 }
 
 static long WFS_USED wfs_pathconf(const char *path, int name)
 {
-	if (!path_is_wfs(AT_FDCWD, path))
+	struct client_attr attr;
+	int dirfd = AT_FDCWD, rc;
+	struct place p;
+
+	rc = attr_find(&dirfd, &path, 0, &p, &attr);
+	if (rc == PLACE_LOCAL)
 		return REAL(pathconf)(path, name);
-	return pathconf_value(name);
+	return rc < 0 ? answer(rc) : pathconf_value(name);
 }
 EXPORT(pathconf, wfs_pathconf);
 

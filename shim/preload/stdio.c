@@ -247,6 +247,8 @@ static FILE *stream_on(int fd, const struct mode *mode)
 	(void)raw(SYS_close, fp->_fileno);
 	fp->_fileno = fd;
 	fp->_offset = -1;
+	if (mode->text[0] == 'a' && mode->text[1] != '+')
+		(void)wfs_lseek(fd, 0, SEEK_END);
 	return fp;
 }
 

@@ -63,6 +63,42 @@ static bool call_by_fd(long nr, const struct args *x, long *rc)
 		*rc = wfs_copy_file_range(fd, (off_t *)x->b, (int)x->c, (off_t *)x->d,
 			(size_t)x->e, (unsigned)x->f);
 		return true;
+	case SYS_flock: *rc = wfs_flock(fd, (int)x->b); return true;
+	case SYS_ioctl: *rc = wfs_ioctl_long(fd, (unsigned long)x->b, x->c); return true;
+	case SYS_splice:
+		*rc = wfs_splice(fd, (off_t *)x->b, (int)x->c, (off_t *)x->d,
+			(size_t)x->e, (unsigned)x->f);
+		return true;
+	case SYS_tee:
+		*rc = wfs_tee(fd, (int)x->b, (size_t)x->c, (unsigned)x->d);
+		return true;
+	case SYS_fadvise64:
+		*rc = answer(-wfs_posix_fadvise(fd, x->b, x->c, (int)x->d));
+		return true;
+	case SYS_readahead: *rc = wfs_readahead(fd, x->b, (size_t)x->c); return true;
+	case SYS_sync_file_range:
+		*rc = wfs_sync_file_range(fd, x->b, x->c, (unsigned)x->d);
+		return true;
+	case SYS_syncfs: *rc = wfs_syncfs(fd); return true;
+	case SYS_fstatfs: *rc = wfs_fstatfs(fd, (void *)x->b); return true;
+	case SYS_fsetxattr:
+		*rc = wfs_fsetxattr(
+			fd, PATH(x->b), (void *)x->c, (size_t)x->d, (int)x->e);
+		return true;
+	case SYS_fgetxattr:
+		*rc = wfs_fgetxattr(fd, PATH(x->b), (void *)x->c, (size_t)x->d);
+		return true;
+	case SYS_flistxattr:
+		*rc = wfs_flistxattr(fd, (char *)x->b, (size_t)x->c);
+		return true;
+	case SYS_fremovexattr: *rc = wfs_fremovexattr(fd, PATH(x->b)); return true;
+	case SYS_msync:
+		*rc = wfs_msync((void *)x->a, (size_t)x->b, (int)x->c);
+		return true;
+	case SYS_mremap:
+		*rc = (long)wfs_mremap((void *)x->a, (size_t)x->b, (size_t)x->c,
+			(int)x->d, (void *)x->e);
+		return true;
 	case SYS_munmap: *rc = wfs_munmap((void *)x->a, (size_t)x->b); return true;
 	case SYS_mmap:
 		*rc = (long)wfs_mmap((void *)x->a, (size_t)x->b, (int)x->c, (int)x->d,
@@ -72,14 +108,33 @@ static bool call_by_fd(long nr, const struct args *x, long *rc)
 	}
 }
 
+#define OPEN_MAKES (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))
+#define OPEN_FLAGS                                                                       \
+	((uint64_t)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND |       \
+		    O_NONBLOCK | O_SYNC | O_ASYNC | O_DIRECT | 0100000 | O_DIRECTORY |   \
+		    O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE))
+#define RESOLVE_FLAGS                                                                    \
+	(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |                 \
+		RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED)
+
 /* openat2: what its resolve flags forbid is not watched over in WFS, so then: ENOSYS. */
 static bool call_openat2(const struct args *x, long *rc)
 {
 	const struct open_how *how = (const void *)x->c;
+	const char *more = (const char *)(how + 1), *end = (const char *)how + x->d;
 
 	if (!path_is_wfs((int)x->a, PATH(x->b)))
 		return false;
-	if (how->resolve)
+	while ((size_t)x->d > sizeof(*how) && more < end && !*more)
+		more++;
+	if ((size_t)x->d < sizeof(*how))
+		*rc = answer(-EINVAL);
+	else if (more < end)
+		*rc = answer(-E2BIG);
+	else if ((how->flags & ~OPEN_FLAGS) || (how->resolve & ~RESOLVE_FLAGS) ||
+		 (how->mode & ~07777ull) || (how->mode && !(how->flags & OPEN_MAKES)))
+		*rc = answer(-EINVAL);
+	else if (how->resolve & ~(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS))
 		*rc = answer(-ENOSYS);
 	else
 		*rc = wfs_openat_mode((int)x->a, PATH(x->b), (int)how->flags,
@@ -168,6 +223,34 @@ static bool call_by_path(long nr, const struct args *x, long *rc)
 		*rc = wfs_fchownat(here, path, (uid_t)x->b, (gid_t)x->c, nofollow);
 		return true;
 	case SYS_chdir: *rc = wfs_chdir(path); return true;
+	case SYS_mknod:
+		*rc = wfs_mknodat(here, path, (mode_t)x->b, (dev_t)x->c);
+		return true;
+	case SYS_statfs: *rc = wfs_statfs(path, (void *)x->b); return true;
+	case SYS_utimes: *rc = wfs_utimes(path, (void *)x->b); return true;
+	case SYS_utime: *rc = wfs_utime(path, (void *)x->b); return true;
+	case SYS_setxattr:
+		*rc = wfs_setxattr(
+			path, PATH(x->b), (void *)x->c, (size_t)x->d, (int)x->e);
+		return true;
+	case SYS_lsetxattr:
+		*rc = wfs_lsetxattr(
+			path, PATH(x->b), (void *)x->c, (size_t)x->d, (int)x->e);
+		return true;
+	case SYS_getxattr:
+		*rc = wfs_getxattr(path, PATH(x->b), (void *)x->c, (size_t)x->d);
+		return true;
+	case SYS_lgetxattr:
+		*rc = wfs_lgetxattr(path, PATH(x->b), (void *)x->c, (size_t)x->d);
+		return true;
+	case SYS_listxattr:
+		*rc = wfs_listxattr(path, (char *)x->b, (size_t)x->c);
+		return true;
+	case SYS_llistxattr:
+		*rc = wfs_llistxattr(path, (char *)x->b, (size_t)x->c);
+		return true;
+	case SYS_removexattr: *rc = wfs_removexattr(path, PATH(x->b)); return true;
+	case SYS_lremovexattr: *rc = wfs_lremovexattr(path, PATH(x->b)); return true;
 	case SYS_execve: *rc = wfs_execve(path, (void *)x->b, (void *)x->c); return true;
 	case SYS_getcwd: {
 		char *got = wfs_getcwd((char *)x->a, (size_t)x->b);
@@ -187,6 +270,8 @@ static long WFS_USED wfs_syscall(long nr, long a, long b, long c, long d, long e
 	if (fs_on() && (call_by_fd(nr, &x, &rc) || call_at(nr, &x, &rc) ||
 			       call_by_path(nr, &x, &rc)))
 		return rc;
+	if (nr == SYS_umask)
+		fs_umask_set((uint32_t)a);
 	if (nr == SYS_fork || nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3)
 		fd_shared();
 	return answer(raw6(nr, a, b, c, d, e, f));

@@ -147,6 +147,17 @@ TEST(copy_range_overlapping)
 	FAILS(copy_file_range(fd, &from, fd, &to, 4, 0), EINVAL);
 }
 
+TEST(copy_range_to_its_own_end)
+{
+	off_t from = 0, to = 6;
+	int fd;
+
+	put("f", "abcdef");
+	fd = rw("f");
+	EQ(copy_file_range(fd, &from, fd, &to, 1 << 30, 0), 6);
+	HOLDS("f", "abcdefabcdef");
+}
+
 TEST(copy_range_negative_offset)
 {
 	off_t from = -1;

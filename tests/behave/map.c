@@ -373,6 +373,7 @@ TEST(mmap_mremap_keeps_changes)
 
 	p[3] = '#';
 	p = mremap(p, PAGE, 3 * PAGE, MREMAP_MAYMOVE);
+	OK(p != MAP_FAILED);
 	p[2 * PAGE] = '+';
 	OK(p[3] == '#' && msync(p, 3 * PAGE, MS_SYNC) == 0);
 	OK(in_file(fd, 3) == '#' && in_file(fd, 2 * PAGE) == '+');

@@ -443,6 +443,40 @@ TEST(pwritev2_of_minus_one_moves_the_offset)
 	HOLDS("f", "xyzdef");
 }
 
+/* Odd pieces around the megabyte borders, and cuts, beside a model in memory. */
+TEST(write_and_truncate_match_a_model)
+{
+	enum { SPACE = 3 << 20, PIECE = 100000 };
+	static char model[SPACE], piece[PIECE];
+	uint64_t state = 12345;
+	size_t size = 0;
+	int fd = file_of("");
+
+	for (int i = 0; i < 40; i++) {
+		size_t length, where;
+
+		state = state * 6364136223846793005ull + 1442695040888963407ull;
+		length = 1 + (size_t)(state >> 33) % PIECE;
+		where = i % 3 ? (size_t)(state >> 20) % (SPACE - length)
+			      : ((size_t)(1 + i % 2) << 20) - length / 2;
+		memset(piece, 'a' + i % 26, length);
+		EQ(pwrite(fd, piece, length, (off_t)where), length);
+		memcpy(model + where, piece, length);
+		size = where + length > size ? where + length : size;
+		if (i % 10 == 9) {
+			size_t cut = (size_t)(state >> 25) % SPACE;
+
+			OK(ftruncate(fd, (off_t)cut) == 0);
+			if (cut < size)
+				memset(model + cut, 0, size - cut);
+			size = cut;
+		}
+		EQ(fsee(fd).st_size, size);
+	}
+	EQ(pread(fd, buffer, sizeof(buffer), 0), size);
+	OK(!memcmp(buffer, model, size));
+}
+
 /* --- O_APPEND --------------------------------------------------------------------- */
 
 TEST(append_writes_at_the_end)

@@ -79,7 +79,7 @@ TEST(signal_handler_opens_reads_writes)
 TEST(signal_handler_during_file_calls)
 {
 	every_millisecond(handler_does_files, SA_RESTART);
-	while (hits < 50 && !handler_failed) {
+	while (hits < 20 && !handler_failed) {
 		put("f", "main");
 		HOLDS("f", "main");
 		OK(rename("f", "g") == 0 && unlink("g") == 0);
