@@ -182,11 +182,12 @@ int device_mount(const char *mountpoint, const char *source)
 
 	if (fd < 0)
 		return -errno;
-	/* All users, setuid programs and device nodes, as on any disk. */
+	/* All users, and setuid programs, as on any disk. Not devices: the kernel opens them
+	 * without asking us, and would not look at permissions either. */
 	snprintf(options, sizeof(options),
 		"fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,max_read=%u", fd,
 		MOUNT_IO_MAX);
-	if (mount(source, mountpoint, "fuse.wfs", 0, options) == 0)
+	if (mount(source, mountpoint, "fuse.wfs", MS_NODEV, options) == 0)
 		return fd;
 	rc = -errno;
 	close(fd);
