@@ -330,6 +330,16 @@ TEST(device_null_opens)
 	OK(fd >= 0 && write(fd, "x", 1) == 1 && read(fd, &byte, 1) == 0);
 }
 
+TEST(device_needs_permission)
+{
+	need_root();
+	OK(mknod("null", S_IFCHR | 0600, makedev(1, 3)) == 0);
+	CHILD_AS(1234, 1234)
+	{
+		FAILS(open("null", O_RDWR), EACCES);
+	}
+}
+
 TEST(device_zero_opens)
 {
 	char byte = 'x';
