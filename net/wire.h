@@ -373,6 +373,7 @@ struct wire_join_reply {
 	le32 record_epoch; /* in which that was written; 0: what it has is not whole */
 	le32 opens_epoch;  /* it served in this one to the end, and says as data who had
 			      what open then (wire_held); 0: it does not know */
+	uint8_t device_uuid[16]; /* what it has is there */
 };
 struct wire_held {
 	le64 session;

@@ -63,7 +63,7 @@ struct proposal {
 	uint32_t bucket;
 	uint32_t epoch;
 	uint32_t shard;
-	uint8_t device_uuid[16]; /* PROPOSE_DEVICE only */
+	uint8_t device_uuid[16]; /* PROPOSE_DEVICE; PROPOSE_ADMIT: where it has everything */
 	/* Not to be carried out from env_now_us on; 0: no such time. Who proposes to admit
 	 * vouches for what the shard has till then, and for as long after as a save may take
 	 * that was begun before. The same proposal again makes it later. */

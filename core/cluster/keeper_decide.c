@@ -230,10 +230,15 @@ static bool extra_drop(struct map_bucket *b, uint32_t shard)
 }
 
 static bool admit(const struct keeper *k, const struct map *map, struct map_bucket *b,
-	uint32_t shard)
+	uint32_t shard, const uint8_t device_uuid[16])
 {
 	uint32_t at = keeper_node_at(map, map->shards[shard].node);
+	static const uint8_t none[16];
 
+	/* It may have got an empty device since. */
+	if (memcmp(map->shards[shard].device_uuid, none, 16) != 0 &&
+		memcmp(map->shards[shard].device_uuid, device_uuid, 16) != 0)
+		return false;
 	/* Who never claimed may be on any device: nobody would notice another. */
 	if (map_bucket_has(b, shard) || !k->watches[at].up ||
 		map->nodes[at].state == MAP_NODE_LOST ||
@@ -277,7 +282,7 @@ static bool propose(const struct keeper *k, struct map *map, const struct propos
 		return false;
 	switch (p->kind) {
 	case PROPOSE_EVICT: return backup_remove(b, p->shard);
-	case PROPOSE_ADMIT: return admit(k, map, b, p->shard);
+	case PROPOSE_ADMIT: return admit(k, map, b, p->shard, p->device_uuid);
 	case PROPOSE_HANDOVER: return handover(k, map, b, p->shard);
 	case PROPOSE_DEVICE: break;
 	}

@@ -63,6 +63,7 @@ void join_start(struct exec *x)
 		.lsn = le64_put(s->lsn[bucket]),
 		.record_epoch = le32_put(b->record_epoch),
 	};
+	store_device_uuid(s->store, reply->device_uuid);
 	x->req->reply_size = sizeof(*reply);
 	opens_tell(x, bucket, epoch);
 	exec_finish(x, 0);

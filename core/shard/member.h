@@ -92,6 +92,7 @@ struct stream {
 	enum stream_stage stage;
 	uint32_t join_epoch; /* what JOIN said */
 	uint64_t join_lsn;
+	uint8_t device_uuid[16]; /* the same: it has all this on that device only */
 	uint64_t acked;
 	uint64_t next;
 	uint32_t in_flight;

@@ -414,6 +414,7 @@ static void joined(struct rpc_call *call, int status, const void *reply,
 		st->stage = STREAM_JOINED;
 		st->join_lsn = le64_get(jr->lsn);
 		st->join_epoch = le32_get(jr->record_epoch);
+		memcpy(st->device_uuid, jr->device_uuid, sizeof(st->device_uuid));
 	} else {
 		stream_back(st);
 		st->retry_us += JOIN_RETRY_US - RETRY_US;

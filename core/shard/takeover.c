@@ -59,6 +59,7 @@ static void stream_propose(struct stream *st, enum proposal_kind kind, uint64_t 
 		/* Before we hear that it is a member somebody may rely on it. */
 		p.until_us = now + lease_us / 4;
 		st->counts_until_us = p.until_us + lease_us;
+		memcpy(p.device_uuid, st->device_uuid, sizeof(p.device_uuid));
 	}
 	s->propose(s->ctx, &p);
 }
@@ -374,6 +375,15 @@ static void extras_leave(struct shard *s, uint16_t bucket, struct repair *r)
 	b->proposed = false;
 }
 
+/* What we know of it is of the device that it is on now. */
+static bool device_is(const struct stream *st)
+{
+	static const uint8_t none[16];
+	const uint8_t *now = st->s->map->shards[st->shard].device_uuid;
+
+	return memcmp(now, none, 16) == 0 || memcmp(now, st->device_uuid, 16) == 0;
+}
+
 static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 {
 	const struct map_bucket *mb = &s->map->buckets[bucket];
@@ -394,8 +404,12 @@ static void serving_step(struct shard *s, uint16_t bucket, struct repair *r)
 		stream_check(st, r);
 		if (st->stage != STREAM_LIVE || st->failing_us || st->failed || !st->backup)
 			r->work = true;
-		if (!st->backup && (stream_even(st) || MUTATED(ADMIT_EARLY)))
-			stream_propose(st, PROPOSE_ADMIT, r->now);
+		if (!st->backup && (stream_even(st) || MUTATED(ADMIT_EARLY))) {
+			if (device_is(st))
+				stream_propose(st, PROPOSE_ADMIT, r->now);
+			else
+				stream_rejoin(st);
+		}
 	}
 	learners_open(s, bucket, r);
 	extras_leave(s, bucket, r);

@@ -200,6 +200,7 @@ int world_start(struct world *w, uint32_t number)
 		};
 		ws->incarnation++;
 		ws->next_us = 0;
+		store_device_uuid(ws->store, ws->device_uuid);
 		rc = shard_new(&opt, &ws->shard);
 		if (rc)
 			store_close(ws->store);
@@ -309,8 +310,8 @@ static void device_make(struct world *w, struct world_shard *ws)
 	ws->disk = device_sim_disk_new(opt->disk_bytes ? opt->disk_bytes : 96ull << 20,
 		opt->seed * 31 + ws->number + 1000ull * ws->device_count);
 	ws->kvdisk = kv_model_disk_new();
-	memset(ws->device_uuid, 0x40 + (int)ws->number, 16);
-	ws->device_uuid[0] = (uint8_t)++ws->device_count;
+	memset(ws->device_uuid, 0, 16); /* not known until it is opened */
+	ws->device_count++;
 	so = store_options_of(ws, opt->segment_bytes ? opt->segment_bytes : 4u << 20);
 	check_eq(device_sim_open(ws->disk, &ws->dev), 0);
 	check_eq(store_format(ws->dev, &w->env.env, &so, pump, ws, &refusal), 0, "%s",

@@ -379,6 +379,29 @@ static struct proposal proposal(enum proposal_kind kind, uint32_t bucket, uint32
 		.shard = shard};
 }
 
+/* Who was in sync on one device is no member on another, which may be empty. */
+Test(keeper, who_is_admitted_is_on_the_device_that_was_filled)
+{
+	world(3, 2);
+	uint32_t b = bucket_with(1, 2);
+	struct proposal p = proposal(PROPOSE_EVICT, b, 1);
+
+	cr_assert_eq(keeper_propose(procs[1].keeper, &p), 0);
+	turn(1);
+	memset(maps.map->shards[1].device_uuid, 7, 16);
+	maps.map->epoch++; /* so that it is read again */
+	p = proposal(PROPOSE_ADMIT, b, 1);
+	memset(p.device_uuid, 6, 16);
+	cr_assert_eq(keeper_propose(procs[1].keeper, &p), 0);
+	turn(1);
+	cr_assert_eq(maps.map->buckets[b].backup_count, 0);
+	memset(p.device_uuid, 7, 16);
+	cr_assert_eq(keeper_propose(procs[1].keeper, &p), 0);
+	turn(1);
+	cr_assert_eq(maps.map->buckets[b].backup_count, 1);
+	world_end();
+}
+
 Test(keeper, evict_admit_handover)
 {
 	world(3, 2);
